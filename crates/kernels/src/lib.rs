@@ -1,0 +1,1 @@
+//! The arithmetic of a transformer on a CPU, forward and backward.
