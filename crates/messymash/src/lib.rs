@@ -13,6 +13,7 @@ pub mod fbank;
 pub mod features;
 pub mod metrics;
 pub mod optim;
+pub mod random;
 pub mod remix;
 pub mod report;
 pub mod run;

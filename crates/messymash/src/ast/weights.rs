@@ -1,0 +1,239 @@
+//! The weights of a model, in the tree and under the names of a Hugging Face checkpoint.
+
+use crate::Result;
+use crate::ast::AstConfig;
+
+/// One named tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Its key in the checkpoint.
+    pub name: String,
+    /// Its shape, outermost first.
+    pub shape: Vec<usize>,
+    /// Its values, row-major.
+    pub data: Vec<f32>,
+}
+
+impl Parameter {
+    /// Whether weight decay applies: to the matrices of linear maps and the patch projection, not to biases, layer norms,
+    /// tokens or position embeddings.
+    pub fn decays(&self) -> bool {
+        self.shape.len() >= 2 && self.name.ends_with(".weight")
+    }
+}
+
+/// Gives the structs of the tree the two walks that everything else is made of: to read, and to write.
+macro_rules! tree {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $ty:ty,)* })*) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $ty,)* }
+
+        impl Walk for $name {
+            fn walk<'a>(&'a self, to: &mut Vec<&'a Parameter>) {
+                $(self.$field.walk(to);)*
+            }
+            fn walk_mut<'a>(&'a mut self, to: &mut Vec<&'a mut Parameter>) {
+                $(self.$field.walk_mut(to);)*
+            }
+        }
+    )*};
+}
+
+trait Walk {
+    fn walk<'a>(&'a self, to: &mut Vec<&'a Parameter>);
+    fn walk_mut<'a>(&'a mut self, to: &mut Vec<&'a mut Parameter>);
+}
+
+impl Walk for Parameter {
+    fn walk<'a>(&'a self, to: &mut Vec<&'a Parameter>) {
+        to.push(self);
+    }
+    fn walk_mut<'a>(&'a mut self, to: &mut Vec<&'a mut Parameter>) {
+        to.push(self);
+    }
+}
+
+impl<T: Walk> Walk for Option<T> {
+    fn walk<'a>(&'a self, to: &mut Vec<&'a Parameter>) {
+        self.iter().for_each(|x| x.walk(to));
+    }
+    fn walk_mut<'a>(&'a mut self, to: &mut Vec<&'a mut Parameter>) {
+        self.iter_mut().for_each(|x| x.walk_mut(to));
+    }
+}
+
+impl<T: Walk> Walk for Vec<T> {
+    fn walk<'a>(&'a self, to: &mut Vec<&'a Parameter>) {
+        self.iter().for_each(|x| x.walk(to));
+    }
+    fn walk_mut<'a>(&'a mut self, to: &mut Vec<&'a mut Parameter>) {
+        self.iter_mut().for_each(|x| x.walk_mut(to));
+    }
+}
+
+tree! {
+    /// `y = x weightᵀ + bias`.
+    Linear {
+        /// `[outputs, inputs]` (the patch projection: `[outputs, 1, patch, patch]`).
+        weight: Parameter,
+        /// `[outputs]`.
+        bias: Option<Parameter>,
+    }
+    /// Scale and shift of a layer norm.
+    LayerNorm {
+        /// `[hidden_size]`.
+        weight: Parameter,
+        /// `[hidden_size]`.
+        bias: Parameter,
+    }
+    /// From patches to tokens.
+    Embeddings {
+        /// `[1, 1, hidden_size]`.
+        cls_token: Parameter,
+        /// `[1, 1, hidden_size]`.
+        distillation_token: Parameter,
+        /// `[1, tokens, hidden_size]`: class token, distillation token, then patches frequency-major.
+        position_embeddings: Parameter,
+        /// The patch projection.
+        projection: Linear,
+    }
+    /// One transformer layer.
+    Layer {
+        /// `attention.attention.query`.
+        query: Linear,
+        /// `attention.attention.key`.
+        key: Linear,
+        /// `attention.attention.value`.
+        value: Linear,
+        /// `attention.output.dense`.
+        attention_output: Linear,
+        /// `intermediate.dense`.
+        intermediate: Linear,
+        /// `output.dense`.
+        output: Linear,
+        /// Before the attention.
+        layernorm_before: LayerNorm,
+        /// Before the MLP.
+        layernorm_after: LayerNorm,
+    }
+    /// The classification head.
+    Head {
+        /// `classifier.layernorm`.
+        layernorm: LayerNorm,
+        /// `classifier.dense`.
+        dense: Linear,
+    }
+    /// All weights of a model; also what holds their gradients and the optimiser's moments.
+    Weights {
+        /// `audio_spectrogram_transformer.embeddings`.
+        embeddings: Embeddings,
+        /// `audio_spectrogram_transformer.encoder.layer`.
+        layers: Vec<Layer>,
+        /// `audio_spectrogram_transformer.layernorm`.
+        layernorm: LayerNorm,
+        /// `classifier`.
+        classifier: Head,
+    }
+}
+
+/// The key of everything below the head.
+pub(crate) const BODY: &str = "audio_spectrogram_transformer.";
+
+impl Weights {
+    /// Builds the tree of `config` from `source`, which is asked for the values of each tensor by name and shape.
+    ///
+    /// # Errors
+    /// The first error of `source`.
+    pub fn build(config: &AstConfig, source: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
+        let (d, i, p) = (config.hidden_size, config.intermediate_size, config.patch_size);
+        let mut from = Builder { source };
+        let mut embedding =
+            |name: &str, tokens: usize| from.parameter(format!("{BODY}embeddings.{name}"), &[1, tokens, d]);
+        let cls_token = embedding("cls_token", 1)?;
+        let distillation_token = embedding("distillation_token", 1)?;
+        let position_embeddings = embedding("position_embeddings", config.tokens())?;
+        let projection = from.linear(format!("{BODY}embeddings.patch_embeddings.projection"), &[d, 1, p, p])?;
+        let mut layers = Vec::with_capacity(config.num_hidden_layers);
+        for n in 0..config.num_hidden_layers {
+            let at = format!("{BODY}encoder.layer.{n}");
+            let mut qkv = |name: &str| {
+                let name = format!("{at}.attention.attention.{name}");
+                if config.qkv_bias { from.linear(name, &[d, d]) } else { from.linear_without_bias(name, &[d, d]) }
+            };
+            layers.push(Layer {
+                query: qkv("query")?,
+                key: qkv("key")?,
+                value: qkv("value")?,
+                attention_output: from.linear(format!("{at}.attention.output.dense"), &[d, d])?,
+                intermediate: from.linear(format!("{at}.intermediate.dense"), &[i, d])?,
+                output: from.linear(format!("{at}.output.dense"), &[d, i])?,
+                layernorm_before: from.layer_norm(format!("{at}.layernorm_before"), d)?,
+                layernorm_after: from.layer_norm(format!("{at}.layernorm_after"), d)?,
+            });
+        }
+        Ok(Self {
+            embeddings: Embeddings { cls_token, distillation_token, position_embeddings, projection },
+            layers,
+            layernorm: from.layer_norm(format!("{BODY}layernorm"), d)?,
+            classifier: Head {
+                layernorm: from.layer_norm("classifier.layernorm".into(), d)?,
+                dense: from.linear("classifier.dense".into(), &[config.id2label.len(), d])?,
+            },
+        })
+    }
+
+    /// Every tensor, always in the same order.
+    pub fn parameters(&self) -> Vec<&Parameter> {
+        let mut all = Vec::new();
+        self.walk(&mut all);
+        all
+    }
+
+    /// Every tensor, in the order of [`Weights::parameters`].
+    pub fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
+        let mut all = Vec::new();
+        self.walk_mut(&mut all);
+        all
+    }
+
+    /// The same tree with every value 0: for gradients and moments.
+    pub fn zeros_like(&self) -> Self {
+        let mut zeros = self.clone();
+        zeros.clear();
+        zeros
+    }
+
+    /// Sets every value to 0.
+    pub fn clear(&mut self) {
+        for parameter in self.parameters_mut() {
+            parameter.data.fill(0.0);
+        }
+    }
+}
+
+/// Asks the source of [`Weights::build`] for one part of the tree after the other.
+struct Builder<'a> {
+    source: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+}
+
+impl Builder<'_> {
+    fn parameter(&mut self, name: String, shape: &[usize]) -> Result<Parameter> {
+        let data = (self.source)(&name, shape)?;
+        Ok(Parameter { name, shape: shape.to_vec(), data })
+    }
+
+    fn linear(&mut self, name: String, shape: &[usize]) -> Result<Linear> {
+        let bias = Some(self.parameter(format!("{name}.bias"), &shape[..1])?);
+        Ok(Linear { bias, ..self.linear_without_bias(name, shape)? })
+    }
+
+    fn linear_without_bias(&mut self, name: String, shape: &[usize]) -> Result<Linear> {
+        Ok(Linear { weight: self.parameter(format!("{name}.weight"), shape)?, bias: None })
+    }
+
+    fn layer_norm(&mut self, name: String, width: usize) -> Result<LayerNorm> {
+        let weight = self.parameter(format!("{name}.weight"), &[width])?;
+        Ok(LayerNorm { weight, bias: self.parameter(format!("{name}.bias"), &[width])? })
+    }
+}
