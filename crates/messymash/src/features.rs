@@ -1,19 +1,452 @@
-//! FeatureExtractor: windows, pad, normalise (preprocessor_config.json).
-#![allow(missing_docs, unused)]
-use std::path::Path;
+//! `FeatureExtractor`: one window of sound to the model's input, as `transformers.ASTFeatureExtractor` does it.
+//!
+//! Log mel energies ([`crate::fbank`]), cut or padded to `max_length` frames, then normalised: in this order, so that
+//! padding is not zero in the model's input but (0 - mean) / (2 std), 0.467 by default. Published weights expect that.
+//! The settings are read from and written to `preprocessor_config.json`. How a long sound is divided into windows, and
+//! what is done about short ones before they come here, is [`crate::classifier`]'s affair; mixing down and resampling
+//! are [`crate::audio`]'s.
 
-use crate::Result;
+use serde::Deserialize;
 
-/// Turns a window of 16 kHz sound into the model's input, as `transformers.ASTFeatureExtractor` does.
+use crate::fbank::{Fbank, FbankOptions};
+use crate::{Error, Result};
+
+/// Longest accepted input: 64 times the published one, about eleven minutes. More is a mistake in the file, and would
+/// be answered by an allocation of that size.
+const MAX_FRAMES: usize = 65_536;
+
+/// Turns a window of sound into the model's input, as `transformers.ASTFeatureExtractor` does.
+///
+/// Made once and shared: [`Self::extract`] takes `&self` and can be called from any number of threads. The window
+/// function, Fourier transform and filters belong to `num_mel_bins` and `sampling_rate` as they were at creation;
+/// `extract` refuses to work after either was changed.
+///
+/// ```
+/// let extractor = messymash::features::FeatureExtractor::new(128, 1024)?;
+/// let input_values = extractor.extract(&vec![0.0; 16_000])?;
+/// assert_eq!(input_values.len(), 1024 * 128);
+/// # Ok::<(), messymash::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct FeatureExtractor { pub num_mel_bins: usize, pub max_length: usize, pub mean: f32, pub std: f32, pub sampling_rate: u32, pub do_normalize: bool /* + private Fbank */ }
+pub struct FeatureExtractor {
+    /// Mel filters: the length of a row.
+    pub num_mel_bins: usize,
+    /// Frames of an input: the number of rows.
+    pub max_length: usize,
+    /// Subtracted from every log mel energy. -4.2677393 is AudioSet's, by the authors of AST.
+    pub mean: f32,
+    /// Half of what the difference is divided by; finite and above zero. 4.5689974 is AudioSet's.
+    pub std: f32,
+    /// Samples per second of the sound that is given to [`Self::extract`].
+    pub sampling_rate: u32,
+    /// Whether `mean` and `std` are applied.
+    pub do_normalize: bool,
+    fbank: Fbank,
+}
+
+/// `preprocessor_config.json` as transformers writes it, with transformers' defaults for what is absent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PreprocessorConfig {
+    num_mel_bins: usize,
+    max_length: usize,
+    mean: f64,
+    std: f64,
+    sampling_rate: u32,
+    do_normalize: bool,
+    feature_extractor_type: String,
+    // Written by transformers for every extractor, and without influence on what this one computes.
+    #[serde(rename = "feature_size")]
+    _feature_size: serde::de::IgnoredAny,
+    #[serde(rename = "padding_side")]
+    _padding_side: serde::de::IgnoredAny,
+    #[serde(rename = "padding_value")]
+    _padding_value: serde::de::IgnoredAny,
+    #[serde(rename = "return_attention_mask")]
+    _return_attention_mask: serde::de::IgnoredAny,
+    #[serde(rename = "processor_class")]
+    _processor_class: serde::de::IgnoredAny,
+}
+
+impl Default for PreprocessorConfig {
+    fn default() -> Self {
+        Self {
+            num_mel_bins: 128,
+            max_length: 1024,
+            mean: -4.267_739_3,
+            std: 4.568_997_4,
+            sampling_rate: 16_000,
+            do_normalize: true,
+            feature_extractor_type: EXTRACTOR_TYPE.to_owned(),
+            _feature_size: serde::de::IgnoredAny,
+            _padding_side: serde::de::IgnoredAny,
+            _padding_value: serde::de::IgnoredAny,
+            _return_attention_mask: serde::de::IgnoredAny,
+            _processor_class: serde::de::IgnoredAny,
+        }
+    }
+}
+
+/// The class that transformers makes of a `preprocessor_config.json`.
+const EXTRACTOR_TYPE: &str = "ASTFeatureExtractor";
+
 impl FeatureExtractor {
-    pub fn new(num_mel_bins: usize, max_length: usize) -> Result<Self> { todo!() }
-    /// reads the text of a preprocessor_config.json
-    pub fn from_json(json: &str) -> Result<Self> { todo!() }
-    pub fn to_json(&self) -> String { todo!() }
-    /// Samples that fill one window exactly: 400 + (max_length-1)*160 for the published configuration (10.255 s -> 1024 frames)
-    pub fn window_samples(&self) -> usize { todo!() }
-    /// [max_length, num_mel_bins] row-major; longer sound is cut, shorter padded with zeros BEFORE normalising. Err(TooShort) under one frame.
-    pub fn extract(&self, samples: &[f32]) -> Result<Vec<f32>> { todo!() }
+    /// An extractor of inputs `[max_length, num_mel_bins]` from sound at 16 kHz, normalised by AudioSet's mean and
+    /// standard deviation.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when either number is zero or absurd.
+    pub fn new(num_mel_bins: usize, max_length: usize) -> Result<Self> {
+        Self::from_config(PreprocessorConfig {
+            num_mel_bins,
+            max_length,
+            ..Default::default()
+        })
+    }
+
+    /// Reads the text of a `preprocessor_config.json`; an absent key has the value that transformers gives it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the text is no JSON, names another class than `ASTFeatureExtractor`, has a key that
+    /// transformers does not write for it, or a value of a wrong type or out of range (a `std` of zero, sizes that no
+    /// model has).
+    pub fn from_json(json: &str) -> Result<Self> {
+        // By way of a map: a struct alone could also be read from a JSON list.
+        let keys: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(json).map_err(|error| refuse(&error.to_string()))?;
+        let config: PreprocessorConfig = serde_path_to_error::deserialize(serde_json::Value::Object(keys))
+            .map_err(|error| refuse(&error.to_string()))?;
+        Self::from_config(config)
+    }
+
+    fn from_config(config: PreprocessorConfig) -> Result<Self> {
+        if config.feature_extractor_type != EXTRACTOR_TYPE {
+            return Err(refuse(&format!(
+                "feature_extractor_type is {:?}; only {EXTRACTOR_TYPE:?} makes the input of an Audio Spectrogram \
+                 Transformer",
+                config.feature_extractor_type
+            )));
+        }
+        let fbank = Fbank::new(FbankOptions {
+            sampling_rate: config.sampling_rate,
+            num_mel_bins: config.num_mel_bins,
+            ..Default::default()
+        })
+        .map_err(|error| refuse(&error.to_string()))?;
+        let extractor = Self {
+            num_mel_bins: config.num_mel_bins,
+            max_length: config.max_length,
+            mean: config.mean as f32,
+            std: config.std as f32,
+            sampling_rate: config.sampling_rate,
+            do_normalize: config.do_normalize,
+            fbank,
+        };
+        extractor.validate()?;
+        Ok(extractor)
+    }
+
+    /// The fields are public, so they are looked at before every use as well as at creation.
+    fn validate(&self) -> Result<()> {
+        if !(1..=MAX_FRAMES).contains(&self.max_length) {
+            return Err(refuse(&format!(
+                "max_length is {} frames; it must lie between 1 and {MAX_FRAMES}",
+                self.max_length
+            )));
+        }
+        if !self.mean.is_finite() {
+            return Err(refuse(&format!(
+                "mean is {}; it must be a finite number",
+                self.mean
+            )));
+        }
+        // Twice the deviation divides, so neither it nor its reciprocal may leave the range of normal numbers.
+        if !(f32::MIN_POSITIVE..=f32::MAX / 4.0).contains(&self.std) {
+            return Err(refuse(&format!(
+                "std is {}; it must be a finite number above zero",
+                self.std
+            )));
+        }
+        let made = self.fbank.options();
+        if (made.num_mel_bins, made.sampling_rate) != (self.num_mel_bins, self.sampling_rate) {
+            return Err(refuse(&format!(
+                "the extractor was made for {} mel bins at {} Hz, and then changed to {} at {}; make a new one",
+                made.num_mel_bins, made.sampling_rate, self.num_mel_bins, self.sampling_rate
+            )));
+        }
+        Ok(())
+    }
+
+    /// The text of a `preprocessor_config.json` that transformers reads back: the one its `save_pretrained` writes,
+    /// byte for byte.
+    pub fn to_json(&self) -> String {
+        // Debug, because it prints the shortest digits that give the same number, and "4.0" where Display prints "4".
+        format!(
+            "{{\n  \"do_normalize\": {},\n  \"feature_extractor_type\": \"{EXTRACTOR_TYPE}\",\n  \"feature_size\": 1,\n  \
+             \"max_length\": {},\n  \"mean\": {:?},\n  \"num_mel_bins\": {},\n  \"padding_side\": \"right\",\n  \
+             \"padding_value\": 0.0,\n  \"return_attention_mask\": false,\n  \"sampling_rate\": {},\n  \
+             \"std\": {:?}\n}}\n",
+            self.do_normalize, self.max_length, self.mean, self.num_mel_bins, self.sampling_rate, self.std
+        )
+    }
+
+    /// Samples that fill one window exactly: 400 + (max_length - 1) * 160 at 16 kHz, which is 10.255 s for the
+    /// published 1024 frames. Anything behind them is not heard.
+    pub fn window_samples(&self) -> usize {
+        let shifts = self.max_length.saturating_sub(1);
+        self.fbank
+            .frame_length()
+            .saturating_add(shifts.saturating_mul(self.fbank.frame_shift()))
+    }
+
+    /// The model's input, `[max_length, num_mel_bins]` row-major. Samples are mono at `sampling_rate`, nominally in
+    /// [-1, 1]. Longer sound is cut, shorter is padded with zeros, before normalising.
+    ///
+    /// # Errors
+    /// [`Error::TooShort`] under one frame (25 ms), [`Error::InvalidAudio`] when a sample that would be heard is not
+    /// finite, [`Error::Config`] when a field was changed to what cannot be.
+    pub fn extract(&self, samples: &[f32]) -> Result<Vec<f32>> {
+        self.validate()?;
+        let heard = &samples[..samples.len().min(self.window_samples())];
+        if let Some(position) = first_not_finite(heard) {
+            return Err(Error::InvalidAudio(format!(
+                "sample {position} is {}; replace samples that are not finite numbers before extracting features",
+                heard[position]
+            )));
+        }
+        let mut rows = vec![0.0; self.max_length * self.num_mel_bins];
+        self.fbank.fill(heard, &mut rows)?;
+        if self.do_normalize {
+            let divisor = 2.0 * self.std;
+            for value in &mut rows {
+                *value = (*value - self.mean) / divisor;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// The error of a setting that cannot be, which says in which file it stands.
+fn refuse(message: &str) -> Error {
+    Error::Config(format!("preprocessor_config.json: {message}"))
+}
+
+/// Looks at blocks as a whole first: nearly every sound is finite throughout, and this way it costs next to nothing.
+fn first_not_finite(samples: &[f32]) -> Option<usize> {
+    const BLOCK: usize = 1024;
+    let block = samples.chunks(BLOCK).position(|block| {
+        !block
+            .iter()
+            .fold(true, |finite, sample| finite & sample.is_finite())
+    })?;
+    let start = block * BLOCK;
+    samples[start..]
+        .iter()
+        .position(|sample| !sample.is_finite())
+        .map(|offset| start + offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fbank::LOG_FLOOR;
+
+    fn published() -> FeatureExtractor {
+        FeatureExtractor::new(128, 1024).unwrap()
+    }
+
+    #[test]
+    fn a_window_is_filled_exactly() {
+        let extractor = published();
+        assert_eq!(extractor.window_samples(), 164_080);
+        let small = FeatureExtractor::new(16, 24).unwrap();
+        let samples: Vec<f32> = (0..small.window_samples() + 1600)
+            .map(|i| (i as f32 * 0.3).sin())
+            .collect();
+        let padding = (0.0 - small.mean) / (2.0 * small.std);
+        let exact = small.extract(&samples[..small.window_samples()]).unwrap();
+        assert!(
+            exact[23 * 16..].iter().all(|&value| value != padding),
+            "the last frame is heard"
+        );
+        assert_eq!(small.extract(&samples).unwrap(), exact, "longer sound is cut");
+        let short = small.extract(&samples[..small.window_samples() - 1]).unwrap();
+        assert_eq!(short[..23 * 16], exact[..23 * 16]);
+        assert!(
+            short[23 * 16..].iter().all(|&value| value == padding),
+            "one sample fewer, one frame fewer"
+        );
+    }
+
+    #[test]
+    fn padding_comes_before_normalising() {
+        let rows = published().extract(&[0.0; 400]).unwrap();
+        let (heard, padded) = rows.split_at(128);
+        assert!(
+            heard.iter().all(|value| (value - -1.2776).abs() < 1e-3),
+            "silence: {}",
+            heard[0]
+        );
+        assert!(
+            padded.iter().all(|value| (value - 0.4670).abs() < 1e-3),
+            "padding: {}",
+            padded[0]
+        );
+
+        let raw = FeatureExtractor {
+            do_normalize: false,
+            ..published()
+        }
+        .extract(&[0.0; 400])
+        .unwrap();
+        assert!(raw[..128].iter().all(|&value| value == LOG_FLOOR));
+        assert!(raw[128..].iter().all(|&value| value == 0.0));
+    }
+
+    #[test]
+    fn sound_that_cannot_be_used_is_refused() {
+        let extractor = published();
+        assert!(matches!(
+            extractor.extract(&[0.0; 399]),
+            Err(Error::TooShort { .. })
+        ));
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut samples = vec![0.0; 170_000];
+            samples[164_080] = bad;
+            extractor
+                .extract(&samples)
+                .expect("what is cut off does not matter");
+            samples[3000] = bad;
+            let error = extractor.extract(&samples).unwrap_err();
+            assert!(
+                matches!(&error, Error::InvalidAudio(text) if text.contains("sample 3000 ")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn changed_fields_take_effect_or_are_refused() {
+        let mut extractor = published();
+        extractor.mean = 1.0;
+        extractor.std = 0.25;
+        extractor.max_length = 2;
+        let rows = extractor.extract(&[0.0; 400]).unwrap();
+        assert_eq!(rows.len(), 256);
+        assert_eq!((rows[0], rows[128]), ((LOG_FLOOR - 1.0) / 0.5, -2.0));
+
+        for change in [
+            |e: &mut FeatureExtractor| e.num_mel_bins = 64,
+            |e: &mut FeatureExtractor| e.sampling_rate = 8000,
+            |e: &mut FeatureExtractor| e.std = 0.0,
+            |e: &mut FeatureExtractor| e.mean = f32::NAN,
+            |e: &mut FeatureExtractor| e.max_length = usize::MAX,
+        ] {
+            let mut extractor = published();
+            change(&mut extractor);
+            assert!(
+                matches!(extractor.extract(&[0.0; 400]), Err(Error::Config(_))),
+                "{extractor:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn threads_share_one_extractor() {
+        let extractor = FeatureExtractor::new(64, 50).unwrap();
+        let sound = |seed: usize| -> Vec<f32> {
+            (0..8000)
+                .map(|i| ((i * (seed + 1)) as f32 * 0.01).sin())
+                .collect()
+        };
+        let alone: Vec<Vec<f32>> = (0..4)
+            .map(|seed| extractor.extract(&sound(seed)).unwrap())
+            .collect();
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|seed| {
+                    scope.spawn({
+                        let e = &extractor;
+                        move || e.extract(&sound(seed))
+                    })
+                })
+                .collect();
+            for (worker, expected) in workers.into_iter().zip(&alone) {
+                assert_eq!(&worker.join().unwrap().unwrap(), expected);
+            }
+        });
+    }
+
+    #[test]
+    fn json_round_trip() {
+        let mut extractor = FeatureExtractor::from_json(
+            r#"{"num_mel_bins": 40, "max_length": 100, "mean": -1.5, "std": 2, "sampling_rate": 8000,
+                "do_normalize": false, "processor_class": null, "feature_size": 1}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                extractor.num_mel_bins,
+                extractor.max_length,
+                extractor.sampling_rate
+            ),
+            (40, 100, 8000)
+        );
+        assert_eq!(
+            (extractor.mean, extractor.std, extractor.do_normalize),
+            (-1.5, 2.0, false)
+        );
+        assert_eq!(extractor.window_samples(), 200 + 99 * 80);
+        assert_eq!(
+            FeatureExtractor::from_json(&extractor.to_json()).unwrap(),
+            extractor
+        );
+        extractor.std = 1.0e-20;
+        assert_eq!(
+            FeatureExtractor::from_json(&extractor.to_json()).unwrap(),
+            extractor
+        );
+        assert_eq!(FeatureExtractor::from_json("{}").unwrap(), published());
+    }
+
+    #[test]
+    fn a_wrong_preprocessor_config_is_refused_by_name() {
+        for (named, json) in [
+            ("EOF", ""),
+            ("EOF", "{"),
+            ("trailing", "{} {}"),
+            ("invalid type", "[]"),
+            ("num_mel_bins", r#"{"num_mel_bins": "128"}"#),
+            ("num_mel_bins", r#"{"num_mel_bins": 128.5}"#),
+            ("num_mel_bins", r#"{"num_mel_bins": -1}"#),
+            ("num_mel_bins", r#"{"num_mel_bins": 0}"#),
+            ("num_mel_bins", r#"{"num_mel_bins": 1000000000}"#),
+            ("max_length", r#"{"max_length": 0}"#),
+            ("max_length", r#"{"max_length": 18446744073709551615}"#),
+            ("max_length", r#"{"max_length": null}"#),
+            ("sampling_rate", r#"{"sampling_rate": 0}"#),
+            ("sampling_rate", r#"{"sampling_rate": 4000000000}"#),
+            ("do_normalize", r#"{"do_normalize": 1}"#),
+            ("mean", r#"{"mean": 1e300}"#),
+            ("mean", r#"{"mean": "x"}"#),
+            ("std", r#"{"std": 0}"#),
+            ("std", r#"{"std": -1.0}"#),
+            ("std", r#"{"std": 1e-300}"#),
+            ("std", r#"{"std": 1e300}"#),
+            ("expected value", r#"{"std": NaN}"#),
+            (
+                "WhisperFeatureExtractor",
+                r#"{"feature_extractor_type": "WhisperFeatureExtractor"}"#,
+            ),
+            ("num_mel_bin", r#"{"num_mel_bin": 128}"#),
+        ] {
+            let error = FeatureExtractor::from_json(json).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, Error::Config(_)), "{json}: {text}");
+            assert!(
+                text.contains(named) && text.contains("preprocessor_config.json"),
+                "{json}: {text}"
+            );
+        }
+    }
 }
