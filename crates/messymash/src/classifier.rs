@@ -1,48 +1,400 @@
-//! Classifier: waveform -> Predictions {clip, windows, warnings}.
-#![allow(missing_docs, unused)]
+//! From sound to genre: windows of a sound through features and model, and their mean.
+//!
+//! This is the one path that every way in (command line, service, wheel) takes.
+
 use std::path::Path;
 
+use messymash_kernels::cross_entropy::softmax;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::ast::{Activations, Batch};
 use crate::audio::{AudioLimits, AudioStream};
-use crate::{Result, Warning, Waveform};
+use crate::checkpoint::{Checkpoint, CheckpointFiles, resolve};
+use crate::{Error, Result, Warning, Waveform};
 
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Prediction { pub label: String, pub score: f32 }
+/// A last window is heard only if it brings this much new sound, in seconds; less tells nothing that the mean would show.
+const LEAST_NEW_SECONDS: f64 = 0.5;
 
-/// One window of the sound: start and end in seconds, all labels by falling score.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct WindowPredictions { pub start: f64, pub end: f64, pub predictions: Vec<Prediction> }
+/// Below this many seconds a prediction comes with the warning `short_clip`.
+const SHORT_SECONDS: f64 = 1.0;
 
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Predictions { pub seconds: f64, /* all labels by falling score */ pub predictions: Vec<Prediction>, pub windows: Vec<WindowPredictions>, pub warnings: Vec<Warning> }
-impl Predictions { pub fn top(&self, k: usize) -> &[Prediction] { &self.predictions[..k.min(self.predictions.len())] } }
+/// A label and how likely it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The genre.
+    pub label: String,
+    /// Softmax probability, in [0, 1]; all labels' sum to 1.
+    pub score: f32,
+}
 
-/// How a sound longer or shorter than one window is heard.
+/// What one window of the sound is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WindowPredictions {
+    /// Where it begins, seconds.
+    pub start: f64,
+    /// Where it ends, seconds; not beyond the sound's end.
+    pub end: f64,
+    /// All labels, by falling score.
+    pub predictions: Vec<Prediction>,
+}
+
+/// What a sound is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Predictions {
+    /// How much was decoded, seconds.
+    pub seconds: f64,
+    /// All labels, by falling score: the mean of the windows' scores.
+    pub predictions: Vec<Prediction>,
+    /// The windows, in order.
+    pub windows: Vec<WindowPredictions>,
+    /// What a listener should know.
+    pub warnings: Vec<Warning>,
+}
+
+impl Predictions {
+    /// The `k` likeliest labels (all, if there are fewer).
+    pub fn top(&self, k: usize) -> &[Prediction] {
+        &self.predictions[..k.min(self.predictions.len())]
+    }
+}
+
+/// Which part of a sound is heard.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Windows {
-    /// Windows over the whole sound, `hop` seconds apart.
-    All { hop: f64 },
-    /// Only the first window: exactly the reference's answer.
+    /// The whole sound, in windows `hop` seconds apart. What remains at the end is heard in a last window that ends with the
+    /// sound; a sound shorter than one window is repeated to fill it.
+    All {
+        /// Seconds from one window's start to the next, at least 0.1.
+        hop: f64,
+    },
+    /// Only the first window, short sound padded with zeros: exactly what `transformers` hears.
     First,
 }
 
+/// How a sound is classified.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ClassifyOptions { pub windows: Windows, pub limits: AudioLimits, pub batch: usize }
-impl Default for ClassifyOptions { fn default() -> Self { todo!() } }
-
-pub struct Classifier { }
-impl Classifier {
-    pub fn bundled() -> Result<Self> { todo!() }
-    /// A model directory, or an id such as `owner/name` looked up in the local Hugging Face cache.
-    pub fn from_pretrained(model: impl AsRef<Path>) -> Result<Self> { todo!() }
-    pub fn labels(&self) -> &[String] { todo!() }
-    /// "bundled" or what from_pretrained was given.
-    pub fn name(&self) -> &str { todo!() }
-    /// Facts for people: parameters, shape, window, where from, licence.
-    pub fn info(&self) -> ModelInfo { todo!() }
-    pub fn classify(&self, waveform: &Waveform) -> Result<Predictions> { todo!() }
-    /// `progress` is told the seconds heard so far; returning Err(Interrupted) from it stops the work.
-    pub fn classify_stream(&self, stream: AudioStream, options: &ClassifyOptions, progress: &mut dyn FnMut(f64) -> Result<()>) -> Result<Predictions> { todo!() }
+pub struct ClassifyOptions {
+    /// Which part is heard. By default all, in windows 10.24 s apart (1024 frames, so that they touch).
+    pub windows: Windows,
+    /// What is accepted as sound.
+    pub limits: AudioLimits,
+    /// Windows computed at once. More may be faster and takes more memory.
+    pub batch: usize,
 }
 
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct ModelInfo { pub name: String, pub labels: Vec<String>, pub parameters: usize, pub hidden_size: usize, pub num_hidden_layers: usize, pub num_attention_heads: usize, pub num_mel_bins: usize, pub max_length: usize, pub sampling_rate: u32, pub window_seconds: f64, pub card: Option<String> }
+impl Default for ClassifyOptions {
+    fn default() -> Self {
+        Self { windows: Windows::All { hop: 10.24 }, limits: AudioLimits::default(), batch: 4 }
+    }
+}
+
+/// Facts about a model, for people.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelInfo {
+    /// `bundled`, or what [`Classifier::from_pretrained`] was given.
+    pub name: String,
+    /// Labels by class index.
+    pub labels: Vec<String>,
+    /// Trained values.
+    pub parameters: usize,
+    /// Columns of the residual stream.
+    pub hidden_size: usize,
+    /// Transformer layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads.
+    pub num_attention_heads: usize,
+    /// Patches of a window, plus two.
+    pub tokens: usize,
+    /// Multiply-adds per window.
+    pub multiply_adds: u64,
+    /// Mel bins of the input.
+    pub num_mel_bins: usize,
+    /// Frames of the input.
+    pub max_length: usize,
+    /// Hz.
+    pub sampling_rate: u32,
+    /// Sound that one window hears.
+    pub window_seconds: f64,
+    /// The model card, where there is one.
+    pub card: Option<String>,
+}
+
+/// A model ready to hear.
+#[derive(Debug)]
+pub struct Classifier {
+    checkpoint: Checkpoint,
+    labels: Vec<String>,
+    name: String,
+}
+
+impl Classifier {
+    /// The model that comes with the library.
+    ///
+    /// # Errors
+    /// None in a library that was built whole.
+    pub fn bundled() -> Result<Self> {
+        let mut checkpoint = Checkpoint::from_files(CheckpointFiles {
+            config: include_str!("../../../models/default/config.json"),
+            preprocessor: include_str!("../../../models/default/preprocessor_config.json"),
+            weights: include_bytes!("../../../models/default/model.safetensors"),
+        })?;
+        checkpoint.card = Some(include_str!("../../../models/default/README.md").to_string());
+        Ok(Self::new(checkpoint, "bundled"))
+    }
+
+    /// A model directory, or an id such as `owner/name` in the local Hugging Face cache.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if there is none, or it is damaged.
+    pub fn from_pretrained(model: impl AsRef<Path>) -> Result<Self> {
+        let model = model.as_ref();
+        let checkpoint = Checkpoint::load(&resolve(model)?)?;
+        Ok(Self::new(checkpoint, &model.display().to_string()))
+    }
+
+    /// A classifier of a model that is in memory already, to be called `name`.
+    pub fn new(checkpoint: Checkpoint, name: &str) -> Self {
+        let labels = checkpoint.ast.config().labels();
+        Self { checkpoint, labels, name: name.to_string() }
+    }
+
+    /// Labels by class index.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// `bundled`, or what [`Classifier::from_pretrained`] was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The model and its feature extractor.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Facts about the model.
+    pub fn info(&self) -> ModelInfo {
+        let (config, extractor) = (self.checkpoint.ast.config(), &self.checkpoint.extractor);
+        ModelInfo {
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+            parameters: self.checkpoint.ast.num_parameters(),
+            hidden_size: config.hidden_size,
+            num_hidden_layers: config.num_hidden_layers,
+            num_attention_heads: config.num_attention_heads,
+            tokens: config.tokens(),
+            multiply_adds: config.multiply_adds(),
+            num_mel_bins: config.num_mel_bins,
+            max_length: config.max_length,
+            sampling_rate: extractor.sampling_rate,
+            window_seconds: extractor.window_samples() as f64 / f64::from(extractor.sampling_rate),
+            card: self.checkpoint.card.clone(),
+        }
+    }
+
+    /// Classifies a sound in memory, with the default options.
+    ///
+    /// # Errors
+    /// [`Error::TooShort`] below 25 ms; [`Error::InvalidAudio`] if the sample rate is out of range.
+    pub fn classify(&self, waveform: &Waveform) -> Result<Predictions> {
+        let options = ClassifyOptions::default();
+        let stream = AudioStream::from_waveform(waveform, &options.limits)?;
+        self.classify_stream(stream, &options, &mut |_| Ok(()))
+    }
+
+    /// Classifies a sound as it is decoded; memory does not grow with its length, but for some hundred bytes a window.
+    ///
+    /// `progress` is told the seconds heard so far; what error it returns ends the work.
+    ///
+    /// # Errors
+    /// Those of decoding, [`Error::TooShort`] below 25 ms, [`Error::Config`] for a hop below 0.1 s, and what `progress` says.
+    pub fn classify_stream(
+        &self,
+        stream: AudioStream,
+        options: &ClassifyOptions,
+        progress: &mut dyn FnMut(f64) -> Result<()>,
+    ) -> Result<Predictions> {
+        let rate = self.checkpoint.extractor.sampling_rate;
+        let mut source = WindowSource::new(stream.resampled(rate)?, self.checkpoint.extractor.window_samples(), options)?;
+        let mut windows = Vec::new();
+        let mut activations = Activations::default();
+        loop {
+            let batch = source.next_batch(options.batch.max(1))?;
+            if batch.is_empty() {
+                break;
+            }
+            self.hear(&batch, rate, &mut activations, &mut windows)?;
+            progress(source.heard as f64 / f64::from(rate))?;
+        }
+        let seconds = source.stream.seconds();
+        let mut warnings = source.stream.warnings().to_vec();
+        if seconds < SHORT_SECONDS {
+            let message = format!("the sound lasts only {seconds:.2} s; ten seconds or more tell a genre better");
+            warnings.push(Warning::new("short_clip", message));
+        }
+        Ok(Predictions { seconds, predictions: self.mean(&windows), windows, warnings })
+    }
+
+    /// Predictions of some windows, appended to `windows`.
+    fn hear(
+        &self,
+        batch: &[Window],
+        rate: u32,
+        activations: &mut Activations,
+        windows: &mut Vec<WindowPredictions>,
+    ) -> Result<()> {
+        let features: Vec<Vec<f32>> =
+            batch.par_iter().map(|w| self.checkpoint.extractor.extract(&w.samples)).collect::<Result<_>>()?;
+        let batch_values = Batch { input_values: &features.concat(), keep: None };
+        let logits = self.checkpoint.ast.forward(batch_values, activations)?;
+        for (window, logits) in batch.iter().zip(logits.chunks_exact(self.labels.len())) {
+            let mut scores = logits.to_vec();
+            softmax(&mut scores);
+            let seconds = |samples: usize| samples as f64 / f64::from(rate);
+            windows.push(WindowPredictions {
+                start: seconds(window.start),
+                end: seconds(window.end),
+                predictions: self.ranked(scores),
+            });
+        }
+        Ok(())
+    }
+
+    fn mean(&self, windows: &[WindowPredictions]) -> Vec<Prediction> {
+        let scores = self.labels.iter().map(|label| {
+            let of_label = windows.iter().flat_map(|w| &w.predictions).filter(|p| p.label == *label);
+            (of_label.map(|p| f64::from(p.score)).sum::<f64>() / windows.len() as f64) as f32
+        });
+        self.ranked(scores.collect())
+    }
+
+    /// Labels with their scores, by falling score; equal scores in the order of the labels.
+    fn ranked(&self, scores: Vec<f32>) -> Vec<Prediction> {
+        let mut ranked: Vec<Prediction> =
+            self.labels.iter().cloned().zip(scores).map(|(label, score)| Prediction { label, score }).collect();
+        ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+        ranked
+    }
+}
+
+/// A piece of sound at the model's rate.
+struct Window {
+    /// As many as a window has, or fewer if the model is to pad.
+    samples: Vec<f32>,
+    /// First sample's place in the sound.
+    start: usize,
+    /// Place after the last sample that is of the sound.
+    end: usize,
+}
+
+/// Cuts a stream into windows.
+struct WindowSource {
+    stream: AudioStream,
+    /// The sound from `buffer_start` on, as far as it is still needed.
+    buffer: Vec<f32>,
+    buffer_start: usize,
+    /// Where the next window begins.
+    next_start: usize,
+    /// Up to where the sound has been heard.
+    heard: usize,
+    window: usize,
+    hop: usize,
+    least_new: usize,
+    windows: Windows,
+    done: bool,
+}
+
+impl WindowSource {
+    fn new(stream: AudioStream, window: usize, options: &ClassifyOptions) -> Result<Self> {
+        let rate = f64::from(stream.sample_rate());
+        let hop = match options.windows {
+            Windows::First => window,
+            Windows::All { hop } if (0.1..=3600.0).contains(&hop) => (hop * rate).round() as usize,
+            Windows::All { hop } => {
+                return Err(Error::Config(format!("the hop is {hop} s; it must be from 0.1 to 3600")));
+            }
+        };
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+            buffer_start: 0,
+            next_start: 0,
+            heard: 0,
+            window,
+            hop,
+            least_new: (LEAST_NEW_SECONDS * rate) as usize,
+            windows: options.windows,
+            done: false,
+        })
+    }
+
+    fn next_batch(&mut self, most: usize) -> Result<Vec<Window>> {
+        let mut batch = Vec::new();
+        while batch.len() < most && !self.done {
+            batch.extend(self.next_window()?);
+        }
+        Ok(batch)
+    }
+
+    /// The next window; `None` and `done` at the end.
+    fn next_window(&mut self) -> Result<Option<Window>> {
+        let end = self.next_start + self.window;
+        let mut more = true;
+        while more && self.buffer_start + self.buffer.len() < end {
+            more = self.stream.next_block(&mut self.buffer)?;
+            // Keep one window before the next one: where the sound ends, the last window reaches back.
+            let needed_from = self.next_start.min((self.buffer_start + self.buffer.len()).saturating_sub(self.window));
+            if needed_from > self.buffer_start + self.window {
+                self.buffer.drain(..needed_from - self.buffer_start);
+                self.buffer_start = needed_from;
+            }
+        }
+        let total = self.buffer_start + self.buffer.len();
+        if total >= end {
+            let samples = self.piece(self.next_start, end);
+            let window = Window { samples, start: self.next_start, end };
+            self.heard = end;
+            self.next_start += self.hop;
+            if self.windows == Windows::First {
+                // The rest is decoded all the same: how long the sound is, and whether the file is whole, is part of the answer.
+                self.drain_rest()?;
+            }
+            return Ok(Some(window));
+        }
+        self.done = true;
+        if self.heard == 0 {
+            return Ok(Some(Window { samples: self.short(total), start: 0, end: total }));
+        }
+        if total < self.heard + self.least_new {
+            return Ok(None);
+        }
+        let start = total - self.window;
+        self.heard = total;
+        Ok(Some(Window { samples: self.piece(start, total), start, end: total }))
+    }
+
+    /// All of a sound that is shorter than a window, repeated to fill it unless the model is to pad.
+    fn short(&mut self, total: usize) -> Vec<f32> {
+        self.heard = total;
+        let least = 400; // one frame; less is the extractor's error to report
+        if self.windows == Windows::First || total < least {
+            return self.buffer.clone();
+        }
+        self.buffer.iter().copied().cycle().take(self.window).collect()
+    }
+
+    fn piece(&self, start: usize, end: usize) -> Vec<f32> {
+        self.buffer[start - self.buffer_start..end - self.buffer_start].to_vec()
+    }
+
+    fn drain_rest(&mut self) -> Result<()> {
+        self.done = true;
+        self.buffer.clear();
+        while self.stream.next_block(&mut self.buffer)? {
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}

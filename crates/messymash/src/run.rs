@@ -1,1 +1,242 @@
-//! run
+//! A run directory: what a training was asked to do, what it said, and where it stands.
+//!
+//! ```text
+//! config.toml        the recipe with every default written out
+//! data.json          the data set's roots
+//! split.json         the songs and noise folds on each side
+//! environment.json   version, machine, threads
+//! metrics.jsonl      one JSON object a line: steps and validations
+//! last/              the model as it stands, the optimiser's moments, trainer_state.json
+//! best/              the model with the highest macro F1 so far, a plain Hugging Face directory
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ast::AstConfig;
+use crate::checkpoint::{Checkpoint, Precision, read_tensors, replace_folder, settled, write_tensors};
+use crate::dataset::Split;
+use crate::optim::AdamW;
+use crate::train::TrainConfig;
+use crate::{Error, Result, atomic};
+
+const CONFIG: &str = "config.toml";
+const DATA: &str = "data.json";
+const SPLIT: &str = "split.json";
+const ENVIRONMENT: &str = "environment.json";
+const METRICS: &str = "metrics.jsonl";
+const LOCK: &str = "lock";
+const LAST: &str = "last";
+const BEST: &str = "best";
+const STATE: &str = "trainer_state.json";
+const MOMENTS: &str = "optimizer.safetensors";
+
+/// Where a run stands, besides weights and moments.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainState {
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Highest macro F1 of a validation so far.
+    pub best_macro_f1: Option<f64>,
+    /// Seconds spent training, over all sessions of the run.
+    pub seconds: f64,
+}
+
+/// A run directory that this process alone writes to.
+#[derive(Debug)]
+pub struct Run {
+    root: PathBuf,
+    metrics: File,
+    /// Held as long as the run is open; the system lets go of it when the process ends, however that happens.
+    _lock: File,
+}
+
+impl Run {
+    /// Makes a new run directory.
+    ///
+    /// # Errors
+    /// [`Error::Run`] if the directory exists and is not empty; [`Error::Io`] if it cannot be written.
+    pub fn create(root: &Path, config: &TrainConfig, data: &[PathBuf], split: &Split) -> Result<Self> {
+        let occupied = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            let message = "the folder is not empty; choose another, or continue the run in it with --resume".into();
+            return Err(Error::Run { path: root.to_path_buf(), message });
+        }
+        fs::create_dir_all(root).map_err(Error::io(root))?;
+        let lock = lock(root)?;
+        let roots = data
+            .iter()
+            .map(|path| std::path::absolute(path).map_err(Error::io(path)))
+            .collect::<Result<Vec<_>>>()?;
+        atomic::write(&root.join(CONFIG), config.to_toml().as_bytes())?;
+        write_json(&root.join(DATA), &roots)?;
+        split.save(&root.join(SPLIT))?;
+        let environment = serde_json::json!({
+            "messymash": env!("CARGO_PKG_VERSION"),
+            "system": std::env::consts::OS,
+            "architecture": std::env::consts::ARCH,
+            "instructions": messymash_kernels::simd::level().name(),
+            "threads": rayon::current_num_threads(),
+        });
+        write_json(&root.join(ENVIRONMENT), &environment)?;
+        let metrics = open_metrics(root)?;
+        Ok(Self { root: root.to_path_buf(), metrics, _lock: lock })
+    }
+
+    /// Opens the directory of an earlier run to go on from its `last/`, which has taken `step` steps; what the log says of
+    /// later steps is taken out, since they will be taken again.
+    ///
+    /// # Errors
+    /// [`Error::Run`] if it is no run directory or another process trains in it.
+    pub fn open(root: &Path) -> Result<(Self, TrainState)> {
+        if !root.join(CONFIG).is_file() {
+            let message = format!("this is no run directory (it has no {CONFIG})");
+            return Err(Error::Run { path: root.to_path_buf(), message });
+        }
+        let lock = lock(root)?;
+        let last = settled(&root.join(LAST));
+        let state: TrainState =
+            if last.is_dir() { read_json(&last.join(STATE))? } else { TrainState::default() };
+        let path = root.join(METRICS);
+        let log = fs::read_to_string(&path).unwrap_or_default();
+        let kept: String = log.lines().filter(|line| step_of(line) <= Some(state.step)).fold(
+            String::new(),
+            |mut kept, line| {
+                kept.push_str(line);
+                kept.push('\n');
+                kept
+            },
+        );
+        if kept != log {
+            atomic::write(&path, kept.as_bytes())?;
+        }
+        let metrics = open_metrics(root)?;
+        Ok((Self { root: root.to_path_buf(), metrics, _lock: lock }, state))
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The recipe, with every default written out.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Io`] if it cannot be read.
+    pub fn config(&self) -> Result<TrainConfig> {
+        TrainConfig::load(&self.root.join(CONFIG))
+    }
+
+    /// The data set's roots.
+    ///
+    /// # Errors
+    /// [`Error::Run`] or [`Error::Io`] if they cannot be read.
+    pub fn data(&self) -> Result<Vec<PathBuf>> {
+        read_json(&self.root.join(DATA))
+    }
+
+    /// Which songs and noise folds are on which side.
+    ///
+    /// # Errors
+    /// Those of [`Split::load`].
+    pub fn split(&self) -> Result<Split> {
+        Split::load(&self.root.join(SPLIT))
+    }
+
+    /// Appends a line to the log.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written.
+    pub fn log(&mut self, line: &serde_json::Value) -> Result<()> {
+        let path = self.root.join(METRICS);
+        writeln!(self.metrics, "{line}").map_err(Error::io(path))
+    }
+
+    /// Writes where the run stands, whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written; what was there before then remains.
+    pub fn save_last(&self, model: &Checkpoint, optimizer: &AdamW, state: &TrainState) -> Result<()> {
+        replace_folder(&self.root.join(LAST), |folder| {
+            model.write_into(folder, Precision::F32)?;
+            let moments = [("m.", &optimizer.m), ("v.", &optimizer.v)];
+            write_tensors(&folder.join(MOMENTS), &moments, Precision::F32)?;
+            write_json(&folder.join(STATE), state)
+        })
+    }
+
+    /// Reads what [`Run::save_last`] wrote; `None` if nothing was saved yet.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if it is damaged.
+    pub fn load_last(&self) -> Result<Option<(Checkpoint, Moments)>> {
+        let last = settled(&self.root.join(LAST));
+        if !last.is_dir() {
+            return Ok(None);
+        }
+        let checkpoint = Checkpoint::load(&last)?;
+        let moments = Moments::load(&last.join(MOMENTS), checkpoint.ast.config())?;
+        Ok(Some((checkpoint, moments)))
+    }
+
+    /// Writes the best model so far, whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written; what was there before then remains.
+    pub fn save_best(&self, model: &Checkpoint) -> Result<()> {
+        model.save(&self.root.join(BEST), Precision::F32)
+    }
+}
+
+/// The optimiser's moments as stored.
+#[derive(Debug)]
+pub struct Moments {
+    /// First moments.
+    pub m: crate::ast::Weights,
+    /// Second moments.
+    pub v: crate::ast::Weights,
+}
+
+impl Moments {
+    fn load(path: &Path, config: &AstConfig) -> Result<Self> {
+        Ok(Self { m: read_tensors(path, "m.", config)?, v: read_tensors(path, "v.", config)? })
+    }
+}
+
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join(LOCK);
+    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+    file.try_lock().map_err(|_| Error::Run {
+        path: root.to_path_buf(),
+        message: "another process is training in this folder".into(),
+    })?;
+    Ok(file)
+}
+
+fn open_metrics(root: &Path) -> Result<File> {
+    let path = root.join(METRICS);
+    OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))
+}
+
+fn step_of(line: &str) -> Option<u64> {
+    // A line cut off by a crash has no step, and goes too: `None < Some(_)` would keep it.
+    let step = serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v.get("step")?.as_u64());
+    Some(step.unwrap_or(u64::MAX))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let failed = |e: serde_json::Error| Error::Io { path: path.to_path_buf(), source: e.into() };
+    let mut text = serde_json::to_string_pretty(value).map_err(failed)?;
+    text.push('\n');
+    atomic::write(path, text.as_bytes())
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    serde_json::from_str(&text)
+        .map_err(|e| Error::Run { path: path.to_path_buf(), message: format!("the file is damaged: {e}") })
+}
