@@ -1,0 +1,273 @@
+//! The choices of a mashup. All randomness of recombination is here.
+
+use std::collections::HashSet;
+
+use super::random::{Purpose, Random};
+use super::{Loudness, Mixed, Noise, Part, Pool, Remix, Remixer, SILENCE_DB, TempoScope, level_db, playback};
+use crate::dataset::{Stem, recording};
+use crate::{Error, Result};
+
+/// How often all parts are drawn anew where their sum is silent. Crops that are not silent are sought first, so this
+/// only happens where most stems of a genre are.
+const MASHUP_ATTEMPTS: usize = 8;
+
+impl Remixer {
+    /// The recipe of (seed, epoch, index) and its mix, which had to be made to see that it is not silent.
+    pub(super) fn draw_mixed(&self, key: [u64; 3]) -> Result<(Remix, Mixed)> {
+        let [seed, epoch, index] = key;
+        let mut random = Random::new(Purpose::Remix, key);
+        let pool = &self.pools[(index % self.pools.len() as u64) as usize];
+        let mut remix = Remix {
+            genre: pool.genre.clone(),
+            seed,
+            epoch,
+            index,
+            sample_rate: self.options.sample_rate,
+            samples: self.options.samples(),
+            parts: Vec::new(),
+            noises: Vec::new(),
+            level: None,
+            snr_db: None,
+        };
+        for _ in 0..MASHUP_ATTEMPTS {
+            remix.parts = self.draw_parts(&mut random, pool, remix.samples)?;
+            if remix.parts.is_empty() {
+                continue;
+            }
+            let music = self.music(&remix)?;
+            if level_db(&music) < SILENCE_DB {
+                continue;
+            }
+            let mut mixed = Mixed {
+                music,
+                noise: Vec::new(),
+            };
+            for _ in 0..random.weighted(&self.options.noise_counts) {
+                if let Some(noise) = self.draw_noise(&mut random, &mixed.music)? {
+                    self.add_noise(&noise, &mut mixed)?;
+                    remix.noises.push(noise);
+                }
+            }
+            if random.chance(self.options.level_probability) {
+                remix.level = Some(random.between(self.options.level));
+            }
+            remix.snr_db = mixed.snr_db();
+            return Ok((remix, mixed));
+        }
+        let song = &pool.recordings[0][0];
+        let path = self
+            .songs
+            .get(song)
+            .and_then(|files| files.iter().flatten().next())
+            .cloned()
+            .unwrap_or_default();
+        Err(Error::Dataset {
+            path,
+            message: format!(
+                "{MASHUP_ATTEMPTS} mashups of the genre {} in a row were silent (below {SILENCE_DB} dBFS); look at its \
+                 stems in the inventory, this song is the first",
+                pool.genre
+            ),
+        })
+    }
+
+    fn draw_parts(&self, random: &mut Random, pool: &Pool, samples: usize) -> Result<Vec<Part>> {
+        let options = &self.options;
+        let with_gains = random.chance(options.gain_probability);
+        let common_tempo = self.draw_tempo(random);
+        let mut kept = [true; 4].map(|_| !random.chance(options.stem_dropout));
+        if kept == [false; 4] {
+            kept[random.below(4)] = true;
+        }
+        let stems = Stem::ALL.into_iter().filter(|stem| kept[stem.index()]);
+        let mut plan = Vec::with_capacity(4);
+        for stem in stems {
+            let gain = if with_gains {
+                random.between(options.gain)
+            } else {
+                1.0
+            };
+            let tempo = match options.tempo_scope {
+                TempoScope::Mashup => common_tempo,
+                TempoScope::Stem => self.draw_tempo(random),
+            };
+            plan.push(Part {
+                stem,
+                song: String::new(),
+                start: 0,
+                looped: false,
+                gain,
+                tempo,
+            });
+        }
+        if random.chance(options.own_song_probability) {
+            return self.draw_own_song(random, pool, samples, plan);
+        }
+        let mut used = HashSet::new();
+        let mut parts = Vec::with_capacity(4);
+        for part in plan {
+            if let Some(part) = self.draw_crop(random, pool, samples, part, &used)? {
+                used.insert(recording(&part.song).to_string());
+                parts.push(part);
+            }
+        }
+        Ok(parts)
+    }
+
+    fn draw_tempo(&self, random: &mut Random) -> f64 {
+        if random.chance(self.options.tempo_probability) {
+            playback::round_tempo(random.between(self.options.tempo))
+        } else {
+            1.0
+        }
+    }
+
+    /// A song and a crop for a part: of recordings not in `used` while there are any. `None` where no song of the
+    /// genre has this stem.
+    fn draw_crop(
+        &self,
+        random: &mut Random,
+        pool: &Pool,
+        samples: usize,
+        part: Part,
+        used: &HashSet<String>,
+    ) -> Result<Option<Part>> {
+        let has_stem = |id: &&String| {
+            self.songs
+                .get(*id)
+                .is_some_and(|files| files[part.stem.index()].is_some())
+        };
+        let all: Vec<Vec<&String>> = pool
+            .recordings
+            .iter()
+            .map(|songs| songs.iter().filter(has_stem).collect::<Vec<_>>())
+            .filter(|songs| !songs.is_empty())
+            .collect();
+        let fresh: Vec<&Vec<&String>> = all
+            .iter()
+            .filter(|songs| !used.contains(recording(songs[0])))
+            .collect();
+        let choice: Vec<&Vec<&String>> = if fresh.is_empty() {
+            all.iter().collect()
+        } else {
+            fresh
+        };
+        if choice.is_empty() {
+            return Ok(None);
+        }
+        let needed = playback::needed(samples, part.tempo);
+        let mut best: Option<(f64, Part)> = None;
+        for _ in 0..self.options.crop_attempts {
+            let songs = choice[random.below(choice.len())];
+            let song = songs[random.below(songs.len())];
+            let stem = self.stem(song, part.stem)?;
+            let looped = stem.len() < needed;
+            let start = random.below(if looped {
+                playback::period(stem.len())
+            } else {
+                stem.len() - needed + 1
+            });
+            let level = level_db(if looped {
+                &stem
+            } else {
+                &stem[start..start + needed]
+            });
+            if best.as_ref().is_none_or(|(loudest, _)| level > *loudest) {
+                best = Some((
+                    level,
+                    Part {
+                        song: song.clone(),
+                        start,
+                        looped,
+                        ..part.clone()
+                    },
+                ));
+            }
+            if level >= self.options.min_crop_db {
+                break;
+            }
+        }
+        Ok(best.map(|(_, part)| part))
+    }
+
+    /// All parts of `plan` from one place of one song. Stems that the song lacks are left out.
+    fn draw_own_song(
+        &self,
+        random: &mut Random,
+        pool: &Pool,
+        samples: usize,
+        plan: Vec<Part>,
+    ) -> Result<Vec<Part>> {
+        let songs = &pool.recordings[random.below(pool.recordings.len())];
+        let song = &songs[random.below(songs.len())];
+        let mut parts = Vec::with_capacity(4);
+        let mut room = usize::MAX;
+        for part in plan {
+            if self
+                .songs
+                .get(song)
+                .is_some_and(|files| files[part.stem.index()].is_some())
+            {
+                let length = self.stem(song, part.stem)?.len();
+                let needed = playback::needed(samples, part.tempo);
+                let looped = length < needed;
+                room = room.min(if looped {
+                    playback::period(length)
+                } else {
+                    length - needed + 1
+                });
+                parts.push(Part {
+                    song: song.clone(),
+                    looped,
+                    ..part
+                });
+            }
+        }
+        let start = random.below(room);
+        parts.iter_mut().for_each(|part| part.start = start);
+        Ok(parts)
+    }
+
+    /// A noise and its place, of which at least half a clip (or half the mashup) is heard. `None` where neither clip
+    /// nor music can be heard at any place tried, or where there is no noise.
+    fn draw_noise(&self, random: &mut Random, music: &[f32]) -> Result<Option<Noise>> {
+        let options = &self.options;
+        if self.noise_ids.is_empty() {
+            return Ok(None);
+        }
+        for _ in 0..options.crop_attempts {
+            let id = &self.noise_ids[random.below(self.noise_ids.len())];
+            let tempo = if random.chance(options.half_rate_probability) {
+                0.5
+            } else {
+                1.0
+            };
+            let clip = self.noise(id)?;
+            let length = playback::played(clip.len(), tempo);
+            // The clip may begin before the mashup or end after it, as it would in a piece cut from a longer mashup.
+            let least = (length.min(music.len()) / 2).max(1);
+            // Where the clip ends, counted from the mashup's beginning.
+            let end = least + random.below(music.len() + length - 2 * least + 1);
+            let (at, start) = (end.saturating_sub(length), length.saturating_sub(end));
+            let heard = (length - start).min(music.len() - at);
+            let loudness = if random.chance(options.snr_probability) {
+                Loudness::SnrDb(random.between(options.snr_db))
+            } else {
+                Loudness::Amplitude(random.between(options.amplitude))
+            };
+            let noise = Noise {
+                id: id.clone(),
+                at,
+                start,
+                length: heard,
+                tempo,
+                loudness,
+            };
+            let sound = playback::play_noise(&clip, &noise)?;
+            if level_db(&sound) >= SILENCE_DB && level_db(&music[at..at + heard]) >= SILENCE_DB {
+                return Ok(Some(noise));
+            }
+        }
+        Ok(None)
+    }
+}
