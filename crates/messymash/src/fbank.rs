@@ -29,8 +29,8 @@ pub const LOG_FLOOR: f32 = -15.942_385;
 
 /// Rates above this are not sampled sound; the limit bounds the size of the tables.
 const MAX_SAMPLING_RATE: u32 = 768_000;
-/// Filters beyond this outnumber any spectrum's bins; the limit bounds the size of the tables.
-const MAX_MEL_BINS: usize = 4096;
+/// As many as a frame of 25 ms at 48 kHz has Fourier bins; the limit bounds the size of the tables and the output.
+const MAX_MEL_BINS: usize = 1024;
 /// Frames beyond one second are no short-time spectrum; the limit bounds the size of the transform.
 const MAX_FRAME_MS: f64 = 1000.0;
 
@@ -292,8 +292,12 @@ impl Fbank {
             begin = filter.end;
         }
         for value in row {
-            // In this order NaN becomes the floor and infinity the largest number.
-            *value = ln(value.max(ENERGY_FLOOR).min(f32::MAX));
+            #[expect(
+                clippy::manual_clamp,
+                reason = "clamp would let NaN pass; in this order it becomes the floor"
+            )]
+            let energy = value.max(ENERGY_FLOOR).min(f32::MAX);
+            *value = ln(energy);
         }
     }
 }

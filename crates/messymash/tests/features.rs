@@ -1,6 +1,7 @@
 //! Features against golden files: what torchaudio and transformers make of the same sounds.
 //!
 //! `tests/golden/features` is written by `tools/golden_features.py`, which says what is in it.
+#![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
 
 use std::path::{Path, PathBuf};
 
