@@ -379,7 +379,7 @@ fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecode
 ///
 /// Headers reach unchecked arithmetic in it (a WAV file of 65,535 channels panics where overflow is checked); what
 /// it was working on is not used again after such a fault.
-fn guarded<T>(step: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+fn guarded<T>(step: impl FnOnce() -> std::result::Result<T, Fault>) -> std::result::Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(step)).unwrap_or(Err(Fault::LimitError("it breaks the decoder")))
 }
 
