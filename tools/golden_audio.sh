@@ -23,5 +23,5 @@ make tone-adpcm-ima.wav -ar 22050 -c:a adpcm_ima_wav
 make tone-opus.ogg -c:a libopus -b:a 48k
 # A picture track before the sound track.
 ffmpeg -nostdin -v error -y -f lavfi -i 'color=c=black:s=16x16:r=10:d=0.5' -f lavfi -i "$tone" -map 0 -map 1 \
-    -map_metadata -1 -fflags +bitexact -flags +bitexact -c:v mpeg4 -c:a aac -b:a 64k "$out/video-first.mp4"
+    -map_metadata -1 -fflags +bitexact -flags +bitexact -c:v mpeg4 -c:a aac -b:a 96k "$out/video-first.mp4"
 ls -l "$out"
