@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,14 +104,11 @@ impl Decoder {
         }
         let wav = magic::wav(head, len);
         let stream = MediaSourceStream::new(source, Default::default());
-        let format = symphonia::default::get_probe()
-            .probe(
-                &Hint::new(),
-                stream,
-                FormatOptions::default(),
-                MetadataOptions::default(),
-            )
-            .map_err(|fault| header_error(fault, wav, len, path))?;
+        let format = guarded(|| {
+            let (options, metadata) = (FormatOptions::default(), MetadataOptions::default());
+            symphonia::default::get_probe().probe(&Hint::new(), stream, options, metadata)
+        })
+        .map_err(|fault| header_error(fault, wav, len, path))?;
         let track = format
             .first_track_known_codec(TrackType::Audio)
             .or_else(|| format.first_track(TrackType::Audio))
@@ -179,7 +177,7 @@ impl Decoder {
         interleaved.clear();
         let (mut barren, mut foreign, mut faults) = (0, 0, 0);
         while !self.ended {
-            let packet = match self.format.next_packet() {
+            let packet = match guarded(|| self.format.next_packet()) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => {
                     self.ended = true;
@@ -213,7 +211,7 @@ impl Decoder {
                 });
                 continue;
             }
-            match self.decoder.decode(&packet) {
+            match guarded(|| self.decoder.decode(&packet)) {
                 Ok(buffer) if buffer.frames() == 0 => {}
                 Ok(buffer) => {
                     let (rate, channels) = (buffer.spec().rate(), buffer.spec().channels().count());
@@ -363,8 +361,8 @@ fn expected_frames(track: &Track, sample_rate: Option<u32>) -> Option<u64> {
 }
 
 fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>> {
-    symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+    let options = AudioDecoderOptions::default();
+    guarded(|| symphonia::default::get_codecs().make_audio_decoder(parameters, &options))
         .map_err(|fault| match fault {
             Fault::Unsupported(what) => match codec_name(parameters) {
                 Some(name) => Error::UnsupportedMedia(format!(
@@ -375,6 +373,14 @@ fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecode
             },
             other => Error::InvalidAudio(format!("The description of the sound in the file is damaged ({other}).")),
         })
+}
+
+/// Runs a step of symphonia, whose panics become faults of the file.
+///
+/// Headers reach unchecked arithmetic in it (a WAV file of 65,535 channels panics where overflow is checked); what
+/// it was working on is not used again after such a fault.
+fn guarded<T>(step: impl FnOnce() -> std::result::Result<T, Fault>) -> std::result::Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or(Err(Fault::LimitError("it breaks the decoder")))
 }
 
 fn codec_name(parameters: &AudioCodecParameters) -> Option<&'static str> {

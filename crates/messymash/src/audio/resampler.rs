@@ -88,16 +88,8 @@ impl Resampler {
         let ratio = f64::from(to) / f64::from(from);
         let engine = Async::new_sinc(ratio, 1.0, &parameters, MAX_FFT_BLOCK, 1, FixedAsync::Input)
             .map_err(|e| failed(from, to, &e))?;
-        // Output k lies at the input's time (k + 1) * from / to - taps / 2: zeros in front of the input make the
-        // delay a multiple of the ratio's step, so that one output falls on input sample 0 exactly.
-        let delay = (taps / 2).next_multiple_of(step_in);
-        let skip = delay / step_in * step_out - 1;
-        Ok(Some(Self::new(
-            Box::new(engine),
-            (from, to),
-            skip,
-            delay - taps / 2,
-        )))
+        let (zeros, skip) = sinc_delay((step_in, step_out), taps, points);
+        Ok(Some(Self::new(Box::new(engine), (from, to), skip, zeros)))
     }
 
     fn new(
@@ -172,6 +164,24 @@ impl Resampler {
         self.produced += (made - dropped) as u64;
         Ok(used)
     }
+}
+
+/// Zeros to put before the input of rubato's sinc resampler, and output samples to drop, so that what remains
+/// begins at the input's time 0.
+///
+/// Its output `k` lies at the input's time `(k + 1) * step_in / step_out - taps / 2 + 1 / points`: the filter is
+/// centred, but its table is read one point late. With up to one period of the ratio in front, some output
+/// falls on input sample 0 within half a `1 / step_out` of an input sample.
+fn sinc_delay((step_in, step_out): (usize, usize), taps: usize, points: usize) -> (usize, usize) {
+    let position = |zeros: usize| {
+        let delay = (taps / 2 + zeros) as f64 - 1.0 / points as f64;
+        delay * step_out as f64 / step_in as f64
+    };
+    let distance = |zeros: &usize| (position(*zeros) - position(*zeros).round()).abs();
+    let zeros = (0..step_in)
+        .min_by(|a, b| distance(a).total_cmp(&distance(b)))
+        .unwrap_or(0);
+    (zeros, (position(zeros).round() as usize).saturating_sub(1))
 }
 
 fn failed(from: u32, to: u32, error: &dyn std::fmt::Display) -> Error {
