@@ -1,4 +1,6 @@
 //! The data set's layout, made in temporary folders, and its split.
+// A failed unwrap is a failed test, in helpers too.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,6 @@
 //! Mashups from stems that are put into the cache: no file is decoded here.
+// A failed unwrap is a failed test, in helpers too.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,6 @@
 //! Separation of synthetic songs whose parts are known, and of folders.
+// A failed unwrap is a failed test, in helpers too.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
@@ -184,7 +186,7 @@ fn a_folder_becomes_a_data_set_and_bad_files_do_not_stop_it() {
         [1, 2, 3, 4, 5]
     );
 
-    let data = MessyMashup::open(&[output.clone()], &DatasetOptions::default()).unwrap();
+    let data = MessyMashup::open(std::slice::from_ref(&output), &DatasetOptions::default()).unwrap();
     let ids: Vec<&str> = data.songs.iter().map(|song| song.id.as_str()).collect();
     assert_eq!(ids, ["blues/blues.00005.a", "blues/blues.00005.z", "rock/loud"]);
     assert_eq!(data.songs[0].recording(), data.songs[1].recording());
