@@ -48,10 +48,14 @@ const BLOCK_SECONDS: f64 = 60.0;
 pub fn separate(song: &Waveform) -> Result<[Waveform; 4]> {
     let seconds = song.seconds();
     if song.sample_rate == 0 || seconds < 0.025 {
-        return Err(Error::TooShort { seconds: if seconds.is_finite() { seconds } else { 0.0 } });
+        return Err(Error::TooShort {
+            seconds: if seconds.is_finite() { seconds } else { 0.0 },
+        });
     }
     if !song.samples.iter().all(|x| x.is_finite()) {
-        return Err(Error::InvalidAudio("the song has samples that are not numbers; decode it again".into()));
+        return Err(Error::InvalidAudio(
+            "the song has samples that are not numbers; decode it again".into(),
+        ));
     }
     let mixture = &song.samples;
     let rate = f64::from(song.sample_rate);
@@ -64,8 +68,13 @@ pub fn separate(song: &Waveform) -> Result<[Waveform; 4]> {
         let low = 1.0 / (1.0 + (frequency / BASS_EDGE.0).powi(BASS_EDGE.1));
         [(1.0 - low) * (1.0 - sustained), low]
     });
-    let other =
-        mixture.iter().zip(&drums).zip(&vocals).zip(&bass).map(|(((x, d), v), b)| x - d - v - b).collect();
+    let other = mixture
+        .iter()
+        .zip(&drums)
+        .zip(&vocals)
+        .zip(&bass)
+        .map(|(((x, d), v), b)| x - d - v - b)
+        .collect();
     Ok([drums, vocals, bass, other].map(|samples| Waveform::new(samples, song.sample_rate)))
 }
 
@@ -135,6 +144,9 @@ impl Pass {
             *z *= a;
             *w *= b;
         }
-        [self.spectrum.inverse(spectra, block.len()), self.spectrum.inverse(second, block.len())]
+        [
+            self.spectrum.inverse(spectra, block.len()),
+            self.spectrum.inverse(second, block.len()),
+        ]
     }
 }

@@ -1,11 +1,15 @@
 //! Mashups from stems that are put into the cache: no file is decoded here.
+// A failed unwrap is a failed test, in helpers too.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use messymash::dataset::{MessyMashup, NoiseClip, Song, Split, Stem};
-use messymash::remix::{Loudness, Noise, Part, Remix, RemixOptions, Remixer, StemCache, TempoScope};
+use messymash::remix::{
+    Loudness, Noise, Part, Remix, RemixOptions, Remixer, StemCache, TempoScope, read_remixes, write_remixes,
+};
 use messymash::{Error, Waveform};
 
 const RATE: u32 = 16_000;
@@ -646,4 +650,69 @@ fn a_hand_written_recipe_is_played_as_written() {
         .map(|x| x * -0.5)
         .collect();
     assert_eq!(remixer.render(&remix).unwrap(), Waveform::new(expected, RATE));
+}
+
+#[test]
+fn frozen_sets_are_written_and_read_again() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let set = folder.path().join("set");
+    let remixer = remixer(RemixOptions {
+        seconds: 1.0,
+        ..RemixOptions::default()
+    });
+    let mut written = Vec::new();
+    write_remixes(&remixer, 7, 3, &set, &mut |count| {
+        written.push(count);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(written, [1, 2, 3]);
+    let read = read_remixes(&set).unwrap();
+    assert_eq!(read.len(), 3);
+    for (index, (path, remix)) in read.iter().enumerate() {
+        assert_eq!(*path, set.join(format!("{index:05}.wav")));
+        let (drawn, sound) = remixer.make(7, 0, index as u64).unwrap();
+        assert_eq!(*remix, drawn);
+        let file = Waveform::open(path).unwrap();
+        assert_eq!((file.samples.len(), file.sample_rate), (16_000, RATE));
+        let error = file
+            .samples
+            .iter()
+            .zip(&sound.samples)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(error < 1.0 / 32_000.0, "{error}");
+    }
+    let again = write_remixes(&remixer, 7, 3, &set, &mut |_| Ok(()));
+    assert!(matches!(again, Err(Error::Config(message)) if message.contains("another folder")));
+
+    std::fs::remove_file(set.join("00001.wav")).unwrap();
+    let message = read_remixes(&set).unwrap_err().to_string();
+    assert!(
+        message.contains("line 2") && message.contains("00001.wav"),
+        "{message}"
+    );
+    std::fs::write(set.join("recipes.jsonl"), "{\"file\": \"../x.wav\"}\n").unwrap();
+    assert!(matches!(read_remixes(&set), Err(Error::Dataset { .. })));
+
+    let stopped = folder.path().join("stopped");
+    let result = write_remixes(&remixer, 7, 3, &stopped, &mut |_| Err(Error::Interrupted));
+    assert!(matches!(result, Err(Error::Interrupted)));
+    assert!(read_remixes(&stopped).is_err(), "an unfinished set is not a set");
+    write_remixes(&remixer, 7, 2, &stopped, &mut |_| Ok(())).unwrap();
+    assert_eq!(read_remixes(&stopped).unwrap().len(), 2);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let cache = StemCache::new(1, RATE);
+    let path = folder.path().join("bass.wav");
+    assert!(cache.get(&path).unwrap_err().to_string().contains("bass.wav"));
+    std::fs::write(&path, b"not sound").unwrap();
+    assert!(matches!(cache.get(&path), Err(Error::Dataset { path: named, .. }) if named == path));
+    Waveform::new(vec![0.5; 100], RATE).write_wav(&path).unwrap();
+    assert!(matches!(cache.get(&path), Err(Error::Dataset { path: named, .. }) if named == path));
+    Waveform::new(vec![0.5; 44_100], 44_100).write_wav(&path).unwrap();
+    assert_eq!(cache.get(&path).unwrap().len(), RATE as usize);
 }

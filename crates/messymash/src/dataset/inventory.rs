@@ -206,11 +206,12 @@ fn decode(path: &Path) -> Result<Decoded, String> {
         seconds: count as f64 / f64::from(rate),
         rate,
         level: 10.0 * (energy / count as f64).log10(),
-        // Silence is told by the level, for which this module has its own threshold.
+        // Silence is told by the level, for which this module has its own threshold; loud noise is meant to be loud, and
+        // stems may be short.
         warnings: stream
             .warnings()
             .iter()
-            .filter(|w| w.code != "silence")
+            .filter(|w| !["silence", "clipped", "short_clip"].contains(&w.code.as_str()))
             .map(|w| w.message.clone())
             .collect(),
     })

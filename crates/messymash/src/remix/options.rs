@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_named() {
-        let wrong: [(&str, fn(&mut RemixOptions)); 6] = [
+        type Change = fn(&mut RemixOptions);
+        let wrong: [(&str, Change); 6] = [
             ("seconds", |o| o.seconds = f64::NAN),
             ("tempo", |o| o.tempo = [0.2, 1.0]),
             ("gain", |o| o.gain = [1.0, 0.5]),

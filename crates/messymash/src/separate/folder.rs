@@ -80,7 +80,8 @@ pub fn separate_folder(
     if total == 0 {
         return Err(Error::Dataset {
             path: input.to_path_buf(),
-            message: "holds no songs: sound files are expected as <genre>/<file>, such as blues/song.mp3".into(),
+            message: "holds no songs: sound files are expected as <genre>/<file>, such as blues/song.mp3"
+                .into(),
         });
     }
     let stems = output.join("genres_stems");
@@ -110,13 +111,20 @@ pub fn separate_folder(
                 progress(SeparateEvent::Skipped { path, done, total })
             }
             Err(error) => {
-                let told = progress(SeparateEvent::Failed { path, error: &error, done, total });
+                let told = progress(SeparateEvent::Failed {
+                    path,
+                    error: &error,
+                    done,
+                    total,
+                });
                 summary.failed.push((song.path.clone(), error));
                 told
             }
         }
     })?;
-    let (_, mut summary, _) = state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (_, mut summary, _) = state
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     summary.failed.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(summary)
 }
@@ -133,13 +141,26 @@ struct Source {
 fn songs(input: &Path) -> Result<Vec<Source>> {
     let mut songs = Vec::new();
     for folder in listed(input)?.into_iter().filter(|path| path.is_dir()) {
-        let genre = folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let genre = folder
+            .file_name()
+            .map(|name| name.to_string_lossy().to_lowercase())
+            .unwrap_or_default();
         if genre.starts_with('.') {
             continue;
         }
-        for path in listed(&folder)?.into_iter().filter(|path| is_sound(path) && path.is_file()) {
-            let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            songs.push(Source { path, genre: genre.clone(), name });
+        for path in listed(&folder)?
+            .into_iter()
+            .filter(|path| is_sound(path) && path.is_file())
+        {
+            let name = path
+                .file_stem()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            songs.push(Source {
+                path,
+                genre: genre.clone(),
+                name,
+            });
         }
     }
     Ok(songs)
@@ -147,7 +168,11 @@ fn songs(input: &Path) -> Result<Vec<Source>> {
 
 fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>())
+        .and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|e| e.path()))
+                .collect::<std::io::Result<Vec<_>>>()
+        })
         .map_err(Error::io(folder))?;
     paths.sort();
     Ok(paths)
@@ -170,13 +195,22 @@ fn separate_song(song: &Source, stems: &Path) -> Result<bool> {
         return Ok(false);
     }
     let mut parts = separate(&Waveform::open(&song.path)?)?;
-    let peak = parts.iter().flat_map(|part| &part.samples).fold(0.0f32, |peak, x| peak.max(x.abs()));
+    let peak = parts
+        .iter()
+        .flat_map(|part| &part.samples)
+        .fold(0.0f32, |peak, x| peak.max(x.abs()));
     if peak > 1.0 {
-        parts.iter_mut().flat_map(|part| &mut part.samples).for_each(|x| *x /= peak);
+        parts
+            .iter_mut()
+            .flat_map(|part| &mut part.samples)
+            .for_each(|x| *x /= peak);
     }
     fs::create_dir_all(&genre).map_err(Error::io(&genre))?;
     // Hidden, so that the data set passes over what an interruption leaves; removed by itself on failure.
-    let unfinished = tempfile::Builder::new().prefix(".separating-").tempdir_in(&genre).map_err(Error::io(&genre))?;
+    let unfinished = tempfile::Builder::new()
+        .prefix(".separating-")
+        .tempdir_in(&genre)
+        .map_err(Error::io(&genre))?;
     for (stem, part) in Stem::ALL.into_iter().zip(&parts) {
         part.write_wav(unfinished.path().join(format!("{}.wav", stem.name())))?;
     }

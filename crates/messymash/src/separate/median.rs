@@ -40,7 +40,11 @@ struct Window {
 
 impl Window {
     fn new(width: usize) -> Self {
-        Self { half: width / 2, sorted: Vec::with_capacity(width + 1), line: Vec::new() }
+        Self {
+            half: width / 2,
+            sorted: Vec::with_capacity(width + 1),
+            line: Vec::new(),
+        }
     }
 
     /// Gives the median around each value of `line`, in order.
@@ -48,7 +52,8 @@ impl Window {
         let (half, last) = (self.half, line.len().saturating_sub(1));
         self.line.clear();
         // Half-sample mirror (c b a | a b c): each value counts as often as its distance says.
-        self.line.extend((1..=half).rev().map(|i| line[(i - 1).min(last)]));
+        self.line
+            .extend((1..=half).rev().map(|i| line[(i - 1).min(last)]));
         self.line.extend_from_slice(line);
         self.line.extend((0..half).map(|i| line[last.saturating_sub(i)]));
         self.sorted.clear();
@@ -73,7 +78,15 @@ mod tests {
         (0..length)
             .map(|centre| {
                 let mut window: Vec<f32> = (centre - half..=centre + half)
-                    .map(|i| if i < 0 { -i - 1 } else if i >= length { 2 * length - 1 - i } else { i })
+                    .map(|i| {
+                        if i < 0 {
+                            -i - 1
+                        } else if i >= length {
+                            2 * length - 1 - i
+                        } else {
+                            i
+                        }
+                    })
                     .map(|i| line[i.clamp(0, length - 1) as usize])
                     .collect();
                 window.sort_by(f32::total_cmp);
@@ -88,7 +101,10 @@ mod tests {
         let values: Vec<f32> = (0..rows * columns).map(|i| ((i * 7919) % 101) as f32).collect();
         for width in [3, 7, 21] {
             let half = (width / 2) as isize;
-            let by_rows: Vec<f32> = values.chunks(columns).flat_map(|row| reference(row, half)).collect();
+            let by_rows: Vec<f32> = values
+                .chunks(columns)
+                .flat_map(|row| reference(row, half))
+                .collect();
             assert_eq!(along_rows(&values, columns, width), by_rows);
             let by_columns = along_columns(&values, columns, width);
             for column in 0..columns {

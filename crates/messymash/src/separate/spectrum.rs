@@ -17,7 +17,9 @@ pub(super) struct Spectrum {
 
 impl fmt::Debug for Spectrum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spectrum").field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("Spectrum")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -25,8 +27,15 @@ impl Spectrum {
     /// `size` is the window's length in samples, a multiple of 8.
     pub(super) fn new(size: usize) -> Self {
         let mut planner = RealFftPlanner::new();
-        let window = (0..size).map(|i| (0.5 - 0.5 * (2.0 * PI * i as f64 / size as f64).cos()) as f32).collect();
-        Self { size, window, forward: planner.plan_fft_forward(size), inverse: planner.plan_fft_inverse(size) }
+        let window = (0..size)
+            .map(|i| (0.5 - 0.5 * (2.0 * PI * i as f64 / size as f64).cos()) as f32)
+            .collect();
+        Self {
+            size,
+            window,
+            forward: planner.plan_fft_forward(size),
+            inverse: planner.plan_fft_inverse(size),
+        }
     }
 
     pub(super) fn hop(&self) -> usize {
@@ -50,7 +59,9 @@ impl Spectrum {
                 *out = signal[mirrored(start + i as isize, signal.len())] * window;
             }
             // The lengths are the plan's own, so there is nothing to report.
-            let _ = self.forward.process_with_scratch(&mut frame, spectrum, &mut scratch);
+            let _ = self
+                .forward
+                .process_with_scratch(&mut frame, spectrum, &mut scratch);
         }
         spectra
     }
@@ -66,17 +77,24 @@ impl Spectrum {
             // A real signal has real first and last bins. Masks are real and keep them so but for rounding.
             spectrum[0].im = 0.0;
             spectrum[self.size / 2].im = 0.0;
-            let _ = self.inverse.process_with_scratch(spectrum, &mut frame, &mut scratch);
+            let _ = self
+                .inverse
+                .process_with_scratch(spectrum, &mut frame, &mut scratch);
             let skipped = (self.size / 2).saturating_sub(t * hop);
             let start = (t * hop).saturating_sub(self.size / 2);
-            let places = sum[start.min(length)..].iter_mut().zip(&mut weight[start.min(length)..]);
+            let places = sum[start.min(length)..]
+                .iter_mut()
+                .zip(&mut weight[start.min(length)..]);
             for ((out, weight), (x, window)) in places.zip(frame.iter().zip(&self.window).skip(skipped)) {
                 *out += x * window;
                 *weight += window * window;
             }
         }
         let scale = self.size as f32;
-        sum.iter().zip(&weight).map(|(x, weight)| x / (weight.max(1e-6) * scale)).collect()
+        sum.iter()
+            .zip(&weight)
+            .map(|(x, weight)| x / (weight.max(1e-6) * scale))
+            .collect()
     }
 }
 
@@ -90,7 +108,11 @@ fn mirrored(index: isize, length: usize) -> usize {
         return 0;
     }
     let inside = index.rem_euclid(cycle) as usize;
-    if inside < length { inside } else { cycle as usize - inside }
+    if inside < length {
+        inside
+    } else {
+        cycle as usize - inside
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +125,11 @@ mod tests {
             let signal: Vec<f32> = (0..length).map(|i| ((i * i) as f32 * 0.013).sin()).collect();
             let spectrum = Spectrum::new(size);
             let back = spectrum.inverse(spectrum.forward(&signal), length);
-            let error = signal.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let error = signal
+                .iter()
+                .zip(&back)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
             assert!(error < 1e-5, "size {size}, length {length}: {error}");
         }
     }
