@@ -59,7 +59,7 @@ pub struct CheckpointFiles<'a> {
     pub weights: &'a [u8],
 }
 
-/// What may differ between the stored model and the wanted one.
+/// The head that a model is to have.
 #[derive(Debug, Clone, Default)]
 pub struct NewHead {
     /// Labels of the new classification head.
@@ -77,8 +77,8 @@ impl Checkpoint {
         Self::load_with(dir, None)
     }
 
-    /// Loads a model directory for fine-tuning: the body is kept, and the head is new (seeded, for `head.labels`), whatever
-    /// head the directory has. [`Checkpoint::notes`] says so.
+    /// Loads a model directory for fine-tuning: the body is kept, and the head is new (seeded, for `head.labels`) unless
+    /// the directory's labels are these very ones. [`Checkpoint::notes`] says so.
     ///
     /// # Errors
     /// As [`Checkpoint::load`].
@@ -122,6 +122,7 @@ impl Checkpoint {
             )));
         }
         let mut notes = Vec::new();
+        let head = head.filter(|head| head.labels != config.labels());
         if let Some(head) = head {
             notes.push(format!(
                 "the body of the checkpoint is kept; its head ({} labels) is replaced by a new, untrained one ({} labels)",

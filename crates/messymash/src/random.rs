@@ -3,6 +3,14 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+/// What the first of the seeds stands for where several parts draw from one user's seed, so that no two of them share a
+/// sequence.
+pub(crate) mod purpose {
+    pub(crate) const SPLIT: u64 = 1;
+    pub(crate) const REMIX: u64 = 2;
+    pub(crate) const SPEC_AUGMENT: u64 = 3;
+}
+
 /// A generator whose whole state follows from a few integers, so that nothing of it need be saved.
 #[derive(Debug, Clone)]
 pub struct Random(ChaCha8Rng);
@@ -40,6 +48,18 @@ impl Random {
     /// True with the given probability.
     pub fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
+    }
+
+    /// An index drawn by the given weights (which need not sum to one); 0 if none is positive.
+    pub fn weighted(&mut self, weights: &[f64]) -> usize {
+        let mut left = self.unit() * weights.iter().sum::<f64>();
+        for (index, weight) in weights.iter().enumerate() {
+            if left < *weight {
+                return index;
+            }
+            left -= weight;
+        }
+        weights.iter().rposition(|w| *w > 0.0).unwrap_or(0)
     }
 
     /// Normal with mean 0 and deviation 1 (Box and Muller).
@@ -80,6 +100,10 @@ mod tests {
         let mut counts = [0; 3];
         (0..30_000).for_each(|_| counts[random.below(3)] += 1);
         assert!(counts.iter().all(|c| (9_500..10_500).contains(c)));
+        let mut drawn = [0; 3];
+        (0..20_000).for_each(|_| drawn[random.weighted(&[0.5, 0.0, 0.5])] += 1);
+        assert!(drawn[1] == 0 && (9_500..10_500).contains(&drawn[0]), "{drawn:?}");
+        assert_eq!(random.below(0), 0);
         let mut items: Vec<usize> = (0..50).collect();
         random.shuffle(&mut items);
         assert_ne!(items, (0..50).collect::<Vec<_>>());

@@ -12,7 +12,6 @@ mod draw;
 mod folder;
 mod options;
 mod playback;
-pub(crate) mod random;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::remix::random::{Purpose, Random};
+use crate::random::{Random, purpose};
 
 /// How many masks, and how wide at most. The defaults are half of what AudioSet recipes use (48 bins, 192 frames): a
 /// mashup with noise is augmented already.
@@ -41,7 +41,7 @@ impl SpecAugment {
             return;
         }
         let frames = features.len() / bins;
-        let mut random = Random::new(Purpose::SpecAugment, [seed, 0, 0]);
+        let mut random = Random::new(&[purpose::SPEC_AUGMENT, seed]);
         for _ in 0..self.frequency_masks {
             let (start, end) = mask(&mut random, self.frequency_width, bins);
             for frame in features.chunks_exact_mut(bins) {

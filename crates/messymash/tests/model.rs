@@ -245,6 +245,9 @@ fn a_new_head_keeps_the_body() {
         assert_eq!(old.name, new.name);
         assert_eq!(old == &new, !old.name.starts_with("classifier."), "{}", old.name);
     }
+    let same = NewHead { labels: old.ast.config().labels(), seed: 3 };
+    let kept = Checkpoint::load_body(&golden("small/hf"), &same).unwrap();
+    assert!(kept.ast == old.ast && kept.notes.is_empty());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::{MessyMashup, first_five, recording};
-use crate::remix::random::{Purpose, Random};
+use crate::random::{Random, purpose};
 use crate::{Error, Result, atomic};
 
 /// Which songs and noise folds belong to which side. Saved as `split.json`.
@@ -57,7 +57,7 @@ impl Split {
         for (genre, recordings) in by_genre {
             let mut recordings: Vec<_> = recordings.into_values().collect();
             // Keyed by the genre's name, so that adding a genre leaves the other genres' sides as they were.
-            Random::new(Purpose::Split, [seed, hash(genre), 0]).shuffle(&mut recordings);
+            Random::new(&[purpose::SPLIT, seed, hash(genre)]).shuffle(&mut recordings);
             let count = recordings.len();
             let wanted = (count as f64 * validation_fraction).round() as usize;
             let judging = if validation_fraction > 0.0 && count >= 2 {

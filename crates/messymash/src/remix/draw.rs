@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::random::{Purpose, Random};
+use crate::random::{Random, purpose};
 use super::{Loudness, Mixed, Noise, Part, Pool, Remix, Remixer, SILENCE_DB, TempoScope, level_db, playback};
 use crate::dataset::{Stem, recording};
 use crate::{Error, Result};
@@ -15,7 +15,7 @@ impl Remixer {
     /// The recipe of (seed, epoch, index) and its mix, which had to be made to see that it is not silent.
     pub(super) fn draw_mixed(&self, key: [u64; 3]) -> Result<(Remix, Mixed)> {
         let [seed, epoch, index] = key;
-        let mut random = Random::new(Purpose::Remix, key);
+        let mut random = Random::new(&[purpose::REMIX, key[0], key[1], key[2]]);
         let pool = &self.pools[(index % self.pools.len() as u64) as usize];
         let mut remix = Remix {
             genre: pool.genre.clone(),
@@ -49,7 +49,7 @@ impl Remixer {
                 }
             }
             if random.chance(self.options.level_probability) {
-                remix.level = Some(random.between(self.options.level));
+                remix.level = Some(random.uniform(self.options.level[0], self.options.level[1]));
             }
             remix.snr_db = mixed.snr_db();
             return Ok((remix, mixed));
@@ -83,7 +83,7 @@ impl Remixer {
         let mut plan = Vec::with_capacity(4);
         for stem in stems {
             let gain = if with_gains {
-                random.between(options.gain)
+                random.uniform(options.gain[0], options.gain[1])
             } else {
                 1.0
             };
@@ -116,7 +116,7 @@ impl Remixer {
 
     fn draw_tempo(&self, random: &mut Random) -> f64 {
         if random.chance(self.options.tempo_probability) {
-            playback::round_tempo(random.between(self.options.tempo))
+            playback::round_tempo(random.uniform(self.options.tempo[0], self.options.tempo[1]))
         } else {
             1.0
         }
@@ -251,9 +251,9 @@ impl Remixer {
             let (at, start) = (end.saturating_sub(length), length.saturating_sub(end));
             let heard = (length - start).min(music.len() - at);
             let loudness = if random.chance(options.snr_probability) {
-                Loudness::SnrDb(random.between(options.snr_db))
+                Loudness::SnrDb(random.uniform(options.snr_db[0], options.snr_db[1]))
             } else {
-                Loudness::Amplitude(random.between(options.amplitude))
+                Loudness::Amplitude(random.uniform(options.amplitude[0], options.amplitude[1]))
             };
             let noise = Noise {
                 id: id.clone(),
