@@ -60,7 +60,9 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .build_global()?;
     if args.work == Work::Features {
         return features(&args);
     }
@@ -69,11 +71,16 @@ fn main() -> Result<()> {
         Some(path) => read_tensor(path, "input_values")?,
         None => {
             let mut random = Random::new(&[1]);
-            (0..args.batch * ast.config().input_len()).map(|_| random.normal() as f32).collect()
+            (0..args.batch * ast.config().input_len())
+                .map(|_| random.normal() as f32)
+                .collect()
         }
     };
     let mut activations = Activations::default();
-    let batch = Batch { input_values: &input, keep: None };
+    let batch = Batch {
+        input_values: &input,
+        keep: None,
+    };
     if args.work == Work::Forward {
         let logits = ast.forward(batch, &mut activations)?.to_vec();
         if let Some(path) = &args.output {
@@ -130,7 +137,12 @@ fn model(args: &Args) -> Result<Ast> {
     let base = AstConfig::default().with_labels(&labels);
     let config = match args.config {
         Size::Base => base,
-        Size::Tiny => AstConfig { hidden_size: 192, num_attention_heads: 3, intermediate_size: 768, ..base },
+        Size::Tiny => AstConfig {
+            hidden_size: 192,
+            num_attention_heads: 3,
+            intermediate_size: 768,
+            ..base
+        },
         Size::Bundled => return Ok(Classifier::bundled()?.checkpoint().ast.clone()),
     };
     Ok(Ast::random(config, 1)?)
@@ -140,7 +152,10 @@ fn read_tensor(path: &Path, name: &str) -> Result<Vec<f32>> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let file = SafeTensors::deserialize(&bytes)?;
     let data = file.tensor(name)?.data();
-    Ok(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    Ok(data
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect())
 }
 
 fn write_tensor(path: &Path, name: &str, values: &[f32], rows: usize) -> Result<()> {

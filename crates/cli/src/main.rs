@@ -1,2 +1,87 @@
-//! The command line of messymash.
-fn main() {}
+//! The command line of messymash: one file per command, each turning what was typed into calls of the library.
+//!
+//! Exit codes: 0 all well, 1 some of the work failed, 2 it could not start, 130 interrupted.
+
+mod classify;
+mod evaluate;
+mod info;
+mod input;
+mod interrupt;
+mod progress;
+mod remix;
+mod separate;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tells the genre of messy audio, and trains the model that can.
+///
+/// Start with `messymash classify song.mp3`: it needs nothing else, no network and no settings.
+#[derive(Parser)]
+#[command(name = "messymash", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Classify(classify::Args),
+    Train(train::Args),
+    Evaluate(evaluate::Args),
+    Remix(remix::Args),
+    Separate(separate::Args),
+    Info(info::Args),
+}
+
+/// How a command that could start has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    AllWell,
+    SomeFailed,
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Classify(args) => classify::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Remix(args) => remix::run(&args),
+        Command::Separate(args) => separate::run(&args),
+        Command::Info(args) => info::run(&args),
+    };
+    match result {
+        Ok(Outcome::AllWell) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeFailed) => ExitCode::from(1),
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
+        // Whoever reads our output has seen enough (`messymash … | head`): no fault of anyone's.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_interrupted(&error) => {
+            eprintln!("messymash: interrupted");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("messymash: {}", input::printable(&format!("{error:#}")));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|e| e.downcast_ref::<std::io::Error>())
+        .any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn is_interrupted(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| {
+        matches!(
+            e.downcast_ref::<messymash::Error>(),
+            Some(messymash::Error::Interrupted)
+        )
+    })
+}

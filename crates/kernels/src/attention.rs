@@ -45,7 +45,11 @@ impl AttentionShape {
     /// Elements of queries, of keys and values together, and of the log-sums.
     pub fn lengths(&self) -> (usize, usize, usize) {
         let q = self.clips * self.queries * self.width();
-        (q, 2 * self.clips * self.keys * self.width(), self.clips * self.heads * self.queries)
+        (
+            q,
+            2 * self.clips * self.keys * self.width(),
+            self.clips * self.heads * self.queries,
+        )
     }
 }
 
@@ -66,13 +70,25 @@ impl<'a> Head<'a> {
     fn new(shape: AttentionShape, q: &'a [f32], kv: &'a [f32], number: usize) -> Self {
         let (clip, head) = (number / shape.heads, number % shape.heads);
         let column = head * shape.head_dim;
-        Self { q, kv, shape, column, first_query: clip * shape.queries, first_key: clip * shape.keys }
+        Self {
+            q,
+            kv,
+            shape,
+            column,
+            first_query: clip * shape.queries,
+            first_key: clip * shape.keys,
+        }
     }
 
     /// Rows `start..start + rows` of this head's columns in a matrix laid out as the queries are.
     fn query_rows<'b>(&self, data: &'b [f32], start: usize, rows: usize) -> Mat<'b> {
         let width = self.shape.width();
-        Mat::strided(&data[(self.first_query + start) * width + self.column..], rows, self.shape.head_dim, width)
+        Mat::strided(
+            &data[(self.first_query + start) * width + self.column..],
+            rows,
+            self.shape.head_dim,
+            width,
+        )
     }
 
     fn keys(&self) -> Mat<'a> {
@@ -85,13 +101,23 @@ impl<'a> Head<'a> {
 
     fn key_side(&self, column: usize) -> Mat<'a> {
         let width = 2 * self.shape.width();
-        Mat::strided(&self.kv[self.first_key * width + column..], self.shape.keys, self.shape.head_dim, width)
+        Mat::strided(
+            &self.kv[self.first_key * width + column..],
+            self.shape.keys,
+            self.shape.head_dim,
+            width,
+        )
     }
 
     /// `scores` = unscaled products of `rows` queries from `start` with all keys.
     fn scores(&self, start: usize, rows: usize, scores: &mut [f32]) {
         let q = self.query_rows(self.q, start, rows);
-        matmul_here(MatMut::new(scores, rows, self.shape.keys), q, self.keys().t(), Store::Overwrite);
+        matmul_here(
+            MatMut::new(scores, rows, self.shape.keys),
+            q,
+            self.keys().t(),
+            Store::Overwrite,
+        );
     }
 }
 
@@ -108,7 +134,12 @@ unsafe impl Sync for SharedRows<'_> {}
 
 impl<'a> SharedRows<'a> {
     fn new(data: &'a mut [f32], width: usize) -> Self {
-        Self { data: data.as_mut_ptr(), len: data.len(), width, borrowed: PhantomData }
+        Self {
+            data: data.as_mut_ptr(),
+            len: data.len(),
+            width,
+            borrowed: PhantomData,
+        }
     }
 
     /// Copies rows of `head_dim` elements to `column` of the rows from `first_row` on.
@@ -173,7 +204,10 @@ fn row_max(row: &[f32]) -> f32 {
             *lane = if x > *lane { x } else { *lane };
         }
     }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
+    lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
 }
 
 multiversion! {
@@ -213,23 +247,29 @@ pub fn forward(shape: AttentionShape, q: &[f32], kv: &[f32], out: &mut [f32], lo
     assert_eq!(q.len(), out.len());
     let out = SharedRows::new(out, shape.width());
     // Blocks never reach over the end of a head, since they are chunks of a head's own log-sums.
-    log_sums.par_chunks_mut(shape.queries).enumerate().for_each(|(number, log_sums)| {
-        let head = Head::new(shape, q, kv, number);
-        log_sums.par_chunks_mut(BLOCK).enumerate().for_each(|(block, log_sums)| {
-            let (start, rows) = (block * BLOCK, log_sums.len());
-            let lengths = [rows * shape.keys, rows * shape.head_dim, rows];
-            with_scratch(lengths, |[scores, part, inverse_sums]| {
-                head.scores(start, rows, scores);
-                softmax_rows(scores, shape.keys, shape.scale(), inverse_sums, log_sums);
-                let probabilities = Mat::new(scores, rows, shape.keys);
-                let dst = MatMut::new(part, rows, shape.head_dim);
-                matmul_here(dst, probabilities, head.values(), Store::Overwrite);
-                scale_rows(part, shape.head_dim, inverse_sums);
-                // SAFETY: this block of this head is this task's alone.
-                unsafe { out.write(head.first_query + start, head.column, shape.head_dim, part) };
-            });
+    log_sums
+        .par_chunks_mut(shape.queries)
+        .enumerate()
+        .for_each(|(number, log_sums)| {
+            let head = Head::new(shape, q, kv, number);
+            log_sums
+                .par_chunks_mut(BLOCK)
+                .enumerate()
+                .for_each(|(block, log_sums)| {
+                    let (start, rows) = (block * BLOCK, log_sums.len());
+                    let lengths = [rows * shape.keys, rows * shape.head_dim, rows];
+                    with_scratch(lengths, |[scores, part, inverse_sums]| {
+                        head.scores(start, rows, scores);
+                        softmax_rows(scores, shape.keys, shape.scale(), inverse_sums, log_sums);
+                        let probabilities = Mat::new(scores, rows, shape.keys);
+                        let dst = MatMut::new(part, rows, shape.head_dim);
+                        matmul_here(dst, probabilities, head.values(), Store::Overwrite);
+                        scale_rows(part, shape.head_dim, inverse_sums);
+                        // SAFETY: this block of this head is this task's alone.
+                        unsafe { out.write(head.first_query + start, head.column, shape.head_dim, part) };
+                    });
+                });
         });
-    });
 }
 
 /// What the forward pass was given and gave, and the gradient of its output.
@@ -252,47 +292,78 @@ pub struct Attended<'a> {
 /// # Panics
 /// If the lengths do not fit.
 pub fn backward(shape: AttentionShape, attended: Attended<'_>, dq: &mut [f32], dkv: &mut [f32]) {
-    let Attended { q, kv, out, log_sums, d_out } = attended;
+    let Attended {
+        q,
+        kv,
+        out,
+        log_sums,
+        d_out,
+    } = attended;
     check(shape, q.len(), kv.len(), log_sums.len());
     assert!(q.len() == out.len() && q.len() == d_out.len() && q.len() == dq.len() && kv.len() == dkv.len());
     let width = shape.width();
     let dq = SharedRows::new(dq, width);
     let dkv = SharedRows::new(dkv, 2 * width);
     let (hd, keys, scale) = (shape.head_dim, shape.keys, shape.scale());
-    log_sums.par_chunks(shape.queries).enumerate().for_each(|(number, log_sums)| {
-        let head = Head::new(shape, q, kv, number);
-        let block = BLOCK.min(shape.queries);
-        let lengths = [block * keys, block * keys, block * hd, block, keys * hd, keys * hd];
-        with_scratch(lengths, |[scores, gradient, part, deltas, dk, dv]| {
-            for (i, log_sums) in log_sums.chunks(BLOCK).enumerate() {
-                let (start, rows) = (i * BLOCK, log_sums.len());
-                let (scores, gradient) = (&mut scores[..rows * keys], &mut gradient[..rows * keys]);
-                let (part, deltas) = (&mut part[..rows * hd], &mut deltas[..rows]);
-                let d_rows = head.query_rows(d_out, start, rows);
-                head.scores(start, rows, scores);
-                matmul_here(MatMut::new(gradient, rows, keys), d_rows, head.values().t(), Store::Overwrite);
-                for (r, delta) in deltas.iter_mut().enumerate() {
-                    let at = (head.first_query + start + r) * width + head.column;
-                    let (o, d) = (&out[at..at + hd], &d_out[at..at + hd]);
-                    *delta = sum_by(hd, |i| o[i] * d[i]);
+    log_sums
+        .par_chunks(shape.queries)
+        .enumerate()
+        .for_each(|(number, log_sums)| {
+            let head = Head::new(shape, q, kv, number);
+            let block = BLOCK.min(shape.queries);
+            let lengths = [
+                block * keys,
+                block * keys,
+                block * hd,
+                block,
+                keys * hd,
+                keys * hd,
+            ];
+            with_scratch(lengths, |[scores, gradient, part, deltas, dk, dv]| {
+                for (i, log_sums) in log_sums.chunks(BLOCK).enumerate() {
+                    let (start, rows) = (i * BLOCK, log_sums.len());
+                    let (scores, gradient) = (&mut scores[..rows * keys], &mut gradient[..rows * keys]);
+                    let (part, deltas) = (&mut part[..rows * hd], &mut deltas[..rows]);
+                    let d_rows = head.query_rows(d_out, start, rows);
+                    head.scores(start, rows, scores);
+                    matmul_here(
+                        MatMut::new(gradient, rows, keys),
+                        d_rows,
+                        head.values().t(),
+                        Store::Overwrite,
+                    );
+                    for (r, delta) in deltas.iter_mut().enumerate() {
+                        let at = (head.first_query + start + r) * width + head.column;
+                        let (o, d) = (&out[at..at + hd], &d_out[at..at + hd]);
+                        *delta = sum_by(hd, |i| o[i] * d[i]);
+                    }
+                    score_gradient(scores, gradient, keys, scale, log_sums, deltas);
+                    let store = if i == 0 { Store::Overwrite } else { Store::Add };
+                    matmul_here(
+                        MatMut::new(dv, keys, hd),
+                        Mat::new(scores, rows, keys).t(),
+                        d_rows,
+                        store,
+                    );
+                    let gradient = Mat::new(gradient, rows, keys);
+                    let q_rows = head.query_rows(q, start, rows);
+                    matmul_here(MatMut::new(dk, keys, hd), gradient.t(), q_rows, store);
+                    matmul_here(
+                        MatMut::new(part, rows, hd),
+                        gradient,
+                        head.keys(),
+                        Store::Overwrite,
+                    );
+                    // SAFETY: the rows and columns of this head of this clip are this task's alone.
+                    unsafe { dq.write(head.first_query + start, head.column, hd, part) };
                 }
-                score_gradient(scores, gradient, keys, scale, log_sums, deltas);
-                let store = if i == 0 { Store::Overwrite } else { Store::Add };
-                matmul_here(MatMut::new(dv, keys, hd), Mat::new(scores, rows, keys).t(), d_rows, store);
-                let gradient = Mat::new(gradient, rows, keys);
-                let q_rows = head.query_rows(q, start, rows);
-                matmul_here(MatMut::new(dk, keys, hd), gradient.t(), q_rows, store);
-                matmul_here(MatMut::new(part, rows, hd), gradient, head.keys(), Store::Overwrite);
-                // SAFETY: the rows and columns of this head of this clip are this task's alone.
-                unsafe { dq.write(head.first_query + start, head.column, hd, part) };
-            }
-            // SAFETY: as above, for the columns of keys and of values.
-            unsafe {
-                dkv.write(head.first_key, head.column, hd, dk);
-                dkv.write(head.first_key, width + head.column, hd, dv);
-            }
+                // SAFETY: as above, for the columns of keys and of values.
+                unsafe {
+                    dkv.write(head.first_key, head.column, hd, dk);
+                    dkv.write(head.first_key, width + head.column, hd, dv);
+                }
+            });
         });
-    });
 }
 
 #[cfg(test)]
@@ -301,7 +372,13 @@ mod tests {
     use crate::simd::Level;
     use crate::testing::{assert_close, numbers};
 
-    const SHAPE: AttentionShape = AttentionShape { clips: 2, heads: 3, head_dim: 5, queries: 70, keys: 83 };
+    const SHAPE: AttentionShape = AttentionShape {
+        clips: 2,
+        heads: 3,
+        head_dim: 5,
+        queries: 70,
+        keys: 83,
+    };
 
     /// The definition, in f64.
     fn naive(shape: AttentionShape, q: &[f32], kv: &[f32]) -> Vec<f32> {
@@ -314,14 +391,17 @@ mod tests {
                     let key = |j: usize| (clip * shape.keys + j) * 2 * w + head * shape.head_dim;
                     let p: Vec<f64> = (0..shape.keys)
                         .map(|j| {
-                            let dot: f64 =
-                                (0..shape.head_dim).map(|d| f64::from(q[row + d]) * f64::from(kv[key(j) + d])).sum();
+                            let dot: f64 = (0..shape.head_dim)
+                                .map(|d| f64::from(q[row + d]) * f64::from(kv[key(j) + d]))
+                                .sum();
                             (dot / (shape.head_dim as f64).sqrt()).exp()
                         })
                         .collect();
                     let sum: f64 = p.iter().sum();
                     for d in 0..shape.head_dim {
-                        let v: f64 = (0..shape.keys).map(|j| p[j] * f64::from(kv[key(j) + w + d])).sum();
+                        let v: f64 = (0..shape.keys)
+                            .map(|j| p[j] * f64::from(kv[key(j) + w + d]))
+                            .sum();
                         out[row + d] = (v / sum) as f32;
                     }
                 }
@@ -345,16 +425,32 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        let shape = AttentionShape { clips: 2, heads: 2, head_dim: 3, queries: 2, keys: 66 };
+        let shape = AttentionShape {
+            clips: 2,
+            heads: 2,
+            head_dim: 3,
+            queries: 2,
+            keys: 66,
+        };
         let (nq, nkv, nl) = shape.lengths();
         let (q, kv, d_out) = (numbers(nq, 1), numbers(nkv, 2), numbers(nq, 3));
         let (mut out, mut log_sums) = (vec![0.0; nq], vec![0.0; nl]);
         forward(shape, &q, &kv, &mut out, &mut log_sums);
         let (mut dq, mut dkv) = (vec![0.0; nq], vec![0.0; nkv]);
-        let attended = Attended { q: &q, kv: &kv, out: &out, log_sums: &log_sums, d_out: &d_out };
+        let attended = Attended {
+            q: &q,
+            kv: &kv,
+            out: &out,
+            log_sums: &log_sums,
+            d_out: &d_out,
+        };
         backward(shape, attended, &mut dq, &mut dkv);
         let loss = |q: &[f32], kv: &[f32]| -> f64 {
-            naive(shape, q, kv).iter().zip(&d_out).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+            naive(shape, q, kv)
+                .iter()
+                .zip(&d_out)
+                .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                .sum()
         };
         let numeric = |base: &[f32], f: &dyn Fn(&[f32]) -> f64| -> Vec<f32> {
             (0..base.len())
@@ -377,17 +473,32 @@ mod tests {
         let (mut out, mut log_sums) = (vec![0.0; q.len()], vec![0.0; SHAPE.lengths().2]);
         forward(SHAPE, &q, &kv, &mut out, &mut log_sums);
         let (mut dq, mut dkv) = (vec![0.0; q.len()], vec![0.0; kv.len()]);
-        let attended = Attended { q: &q, kv: &kv, out: &out, log_sums: &log_sums, d_out: &d_out };
+        let attended = Attended {
+            q: &q,
+            kv: &kv,
+            out: &out,
+            log_sums: &log_sums,
+            d_out: &d_out,
+        };
         backward(SHAPE, attended, &mut dq, &mut dkv);
         // The gradient of keys and values is a sum over queries: give each half of the queries a gradient in turn.
         let mut total = vec![0.0; kv.len()];
         for half in 0..2 {
             let width = SHAPE.width();
             let masked: Vec<f32> = (0..d_out.len())
-                .map(|i| if (i / width % SHAPE.queries < 35) == (half == 0) { d_out[i] } else { 0.0 })
+                .map(|i| {
+                    if (i / width % SHAPE.queries < 35) == (half == 0) {
+                        d_out[i]
+                    } else {
+                        0.0
+                    }
+                })
                 .collect();
             let mut part = vec![0.0; kv.len()];
-            let attended = Attended { d_out: &masked, ..attended };
+            let attended = Attended {
+                d_out: &masked,
+                ..attended
+            };
             backward(SHAPE, attended, &mut vec![0.0; q.len()], &mut part);
             total.iter_mut().zip(&part).for_each(|(t, p)| *t += p);
         }
@@ -409,7 +520,10 @@ mod tests {
         };
         let (p, again, gradient) = run(Level::Portable);
         assert!(p.iter().chain(&gradient).all(|x| x.is_finite()));
-        assert!(p.chunks(keys).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+        assert!(
+            p.chunks(keys)
+                .all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5)
+        );
         assert_close(&again, &p, 2e-3); // e^(s - log_sum) at |s| = 2500 loses digits to the subtraction
         for level in Level::available() {
             let (p2, again2, gradient2) = run(level);

@@ -29,8 +29,10 @@ pub fn cross_entropy(logits: &[f32], targets: &[usize], smoothing: f32, gradient
     assert!(targets.iter().all(|&t| t < classes), "a target that is no class");
     let examples = targets.len() as f32;
     let mut loss = 0.0f64;
-    for ((logits, gradient), &target) in
-        logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(targets)
+    for ((logits, gradient), &target) in logits
+        .chunks_exact(classes)
+        .zip(gradient.chunks_exact_mut(classes))
+        .zip(targets)
     {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let log_sum = logits.iter().map(|x| (x - max).exp()).sum::<f32>().ln() + max;

@@ -50,7 +50,9 @@ multiversion! {
 /// If the lengths differ.
 pub fn forward(x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| forward_chunk(x, y));
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| forward_chunk(x, y));
 }
 
 /// Turns the gradient of `gelu(x)` into that of `x`, in place, and computes `y = gelu(x)` once more on the way
@@ -100,7 +102,10 @@ mod tests {
                 let z = f64::from(x[i]);
                 let pdf = (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();
                 assert!((f64::from(y[i]) - z * cdf(z)).abs() < 6e-7, "{level:?} gelu({z})");
-                assert!((f64::from(g[i]) - (cdf(z) + z * pdf)).abs() < 6e-7, "{level:?} gelu'({z})");
+                assert!(
+                    (f64::from(g[i]) - (cdf(z) + z * pdf)).abs() < 6e-7,
+                    "{level:?} gelu'({z})"
+                );
             }
         }
     }

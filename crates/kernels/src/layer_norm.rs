@@ -63,7 +63,9 @@ pub fn forward(norm: LayerNorm<'_>, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
     assert_eq!(norm.weight.len(), norm.bias.len());
     let chunk = ROWS * norm.weight.len();
-    y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| forward_rows(norm, x, y));
+    y.par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk))
+        .for_each(|(y, x)| forward_rows(norm, x, y));
 }
 
 /// Adds the gradients of a layer norm: to `dx` that of its input, to `dw` and `db` those of its weights.
@@ -104,7 +106,11 @@ mod tests {
     fn rows_have_the_mean_and_deviation_asked_for() {
         let n = 50;
         let x: Vec<f32> = numbers(3 * n, 1).iter().map(|v| 5.0 + 3.0 * v).collect();
-        let norm = LayerNorm { weight: &vec![2.0; n], bias: &vec![0.5; n], eps: 1e-12 };
+        let norm = LayerNorm {
+            weight: &vec![2.0; n],
+            bias: &vec![0.5; n],
+            eps: 1e-12,
+        };
         let mut y = vec![0.0; x.len()];
         forward(norm, &x, &mut y);
         for row in y.chunks(n) {
@@ -121,11 +127,18 @@ mod tests {
         let dy = numbers(rows * n, 2);
         let weight = numbers(n, 3);
         let bias = numbers(n, 4);
-        let norm = LayerNorm { weight: &weight, bias: &bias, eps: 1e-5 };
+        let norm = LayerNorm {
+            weight: &weight,
+            bias: &bias,
+            eps: 1e-5,
+        };
         let loss = |x: &[f32]| -> f64 {
             let mut y = vec![0.0; x.len()];
             forward(norm, x, &mut y);
-            y.iter().zip(&dy).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+            y.iter()
+                .zip(&dy)
+                .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                .sum()
         };
         let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; n], vec![0.0; n]);
         backward(norm, &x, &dy, &mut dx, &mut dw, &mut db);

@@ -29,7 +29,9 @@ mod testing {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         (0..n)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
             })
             .collect()
@@ -40,7 +42,10 @@ mod testing {
         assert_eq!(a.len(), b.len());
         let scale = b.iter().fold(0.0f32, |m, x| m.max(x.abs())).max(1e-12);
         for (i, (x, y)) in a.iter().zip(b).enumerate() {
-            assert!((x - y).abs() <= tolerance * scale, "element {i}: {x} and {y} (scale {scale})");
+            assert!(
+                (x - y).abs() <= tolerance * scale,
+                "element {i}: {x} and {y} (scale {scale})"
+            );
         }
     }
 }

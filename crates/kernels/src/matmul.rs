@@ -25,7 +25,13 @@ impl<'a> Mat<'a> {
     /// If `data` is too short.
     pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
         check(data.len(), rows, cols, row_stride);
-        Self { data, rows, cols, row_stride, col_stride: 1 }
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+            col_stride: 1,
+        }
     }
 
     /// The transpose, without moving anything.
@@ -64,14 +70,29 @@ impl<'a> MatMut<'a> {
     /// If `data` is too short, or rows would overlap.
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
         check(data.len(), rows, cols, row_stride);
-        assert!(rows <= 1 || row_stride >= cols, "rows of a writable matrix must not overlap");
-        Self { data, rows, cols, row_stride }
+        assert!(
+            rows <= 1 || row_stride >= cols,
+            "rows of a writable matrix must not overlap"
+        );
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+        }
     }
 }
 
 fn check(len: usize, rows: usize, cols: usize, row_stride: usize) {
-    let needed = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols };
-    assert!(len >= needed, "a {rows} x {cols} matrix with row stride {row_stride} needs {needed} elements, not {len}");
+    let needed = if rows == 0 || cols == 0 {
+        0
+    } else {
+        (rows - 1) * row_stride + cols
+    };
+    assert!(
+        len >= needed,
+        "a {rows} x {cols} matrix with row stride {row_stride} needs {needed} elements, not {len}"
+    );
 }
 
 /// What becomes of what the destination holds.
@@ -89,7 +110,11 @@ pub enum Store {
 /// If the shapes do not fit.
 pub fn matmul(dst: MatMut<'_>, a: Mat<'_>, b: Mat<'_>, store: Store) {
     let threads = rayon::current_num_threads();
-    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+    let parallelism = if threads > 1 {
+        gemm::Parallelism::Rayon(threads)
+    } else {
+        gemm::Parallelism::None
+    };
     product(dst, a, b, store, parallelism);
 }
 
@@ -99,7 +124,11 @@ pub(crate) fn matmul_here(dst: MatMut<'_>, a: Mat<'_>, b: Mat<'_>, store: Store)
 }
 
 fn product(dst: MatMut<'_>, a: Mat<'_>, b: Mat<'_>, store: Store, parallelism: gemm::Parallelism) {
-    assert_eq!((dst.rows, dst.cols, a.cols), (a.rows, b.cols, b.rows), "shapes of a matrix product");
+    assert_eq!(
+        (dst.rows, dst.cols, a.cols),
+        (a.rows, b.cols, b.rows),
+        "shapes of a matrix product"
+    );
     if dst.rows == 0 || dst.cols == 0 {
         return;
     }
@@ -138,7 +167,11 @@ mod tests {
     fn naive(a: Mat<'_>, b: Mat<'_>) -> Vec<f32> {
         let at = |m: Mat<'_>, r: usize, c: usize| f64::from(m.data[r * m.row_stride + c * m.col_stride]);
         (0..a.rows * b.cols)
-            .map(|i| (0..a.cols).map(|k| at(a, i / b.cols, k) * at(b, k, i % b.cols)).sum::<f64>() as f32)
+            .map(|i| {
+                (0..a.cols)
+                    .map(|k| at(a, i / b.cols, k) * at(b, k, i % b.cols))
+                    .sum::<f64>() as f32
+            })
             .collect()
     }
 
@@ -149,12 +182,25 @@ mod tests {
         let b = numbers(k * n, 2);
         let bt: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
         let expected = naive(Mat::new(&a, m, k), Mat::new(&b, k, n));
-        for (b, name) in [(Mat::new(&b, k, n), "plain"), (Mat::new(&bt, n, k).t(), "transposed")] {
+        for (b, name) in [
+            (Mat::new(&b, k, n), "plain"),
+            (Mat::new(&bt, n, k).t(), "transposed"),
+        ] {
             // The destination is a block of columns inside a wider matrix: what lies beside it must stay.
             let stride = n + 5;
             let mut dst = vec![1.0; m * stride];
-            matmul(MatMut::strided(&mut dst, m, n, stride), Mat::new(&a, m, k), b, Store::Overwrite);
-            matmul_here(MatMut::strided(&mut dst, m, n, stride), Mat::new(&a, m, k), b, Store::Add);
+            matmul(
+                MatMut::strided(&mut dst, m, n, stride),
+                Mat::new(&a, m, k),
+                b,
+                Store::Overwrite,
+            );
+            matmul_here(
+                MatMut::strided(&mut dst, m, n, stride),
+                Mat::new(&a, m, k),
+                b,
+                Store::Add,
+            );
             for r in 0..m {
                 for c in 0..stride {
                     let want = if c < n { 2.0 * expected[r * n + c] } else { 1.0 };
@@ -170,10 +216,18 @@ mod tests {
         let a = numbers(m * k, 3);
         let b = numbers(k * n, 4);
         let on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             let mut dst = vec![0.0; m * n];
             pool.install(|| {
-                matmul(MatMut::new(&mut dst, m, n), Mat::new(&a, m, k), Mat::new(&b, k, n), Store::Overwrite)
+                matmul(
+                    MatMut::new(&mut dst, m, n),
+                    Mat::new(&a, m, k),
+                    Mat::new(&b, k, n),
+                    Store::Overwrite,
+                )
             });
             dst
         };

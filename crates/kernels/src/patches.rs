@@ -20,12 +20,20 @@ pub struct PatchGrid {
 impl PatchGrid {
     /// Patches along frequency; 0 if a patch is higher than the spectrogram.
     pub fn rows(&self) -> usize {
-        if self.bins < self.patch { 0 } else { (self.bins - self.patch) / self.frequency_stride + 1 }
+        if self.bins < self.patch {
+            0
+        } else {
+            (self.bins - self.patch) / self.frequency_stride + 1
+        }
     }
 
     /// Patches along time; 0 if a patch is longer than the spectrogram.
     pub fn cols(&self) -> usize {
-        if self.frames < self.patch { 0 } else { (self.frames - self.patch) / self.time_stride + 1 }
+        if self.frames < self.patch {
+            0
+        } else {
+            (self.frames - self.patch) / self.time_stride + 1
+        }
     }
 
     /// All patches: number `f * cols + t` lies at frequency step f and time step t.
@@ -45,7 +53,10 @@ pub fn gather(grid: PatchGrid, spectrogram: &[f32], which: &[usize], rows: &mut 
     let p = grid.patch;
     assert_eq!(spectrogram.len(), grid.frames * grid.bins);
     assert_eq!(rows.len(), which.len() * p * p);
-    assert!(which.iter().all(|&n| n < grid.patches()), "a patch outside the spectrogram");
+    assert!(
+        which.iter().all(|&n| n < grid.patches()),
+        "a patch outside the spectrogram"
+    );
     rows.par_chunks_mut(p * p).zip(which).for_each(|(row, &number)| {
         let bin = number / grid.cols() * grid.frequency_stride;
         let frame = number % grid.cols() * grid.time_stride;
@@ -64,7 +75,13 @@ mod tests {
 
     #[test]
     fn patches_lie_where_a_strided_convolution_looks() {
-        let grid = PatchGrid { frames: 9, bins: 7, patch: 3, frequency_stride: 2, time_stride: 4 };
+        let grid = PatchGrid {
+            frames: 9,
+            bins: 7,
+            patch: 3,
+            frequency_stride: 2,
+            time_stride: 4,
+        };
         assert_eq!((grid.rows(), grid.cols(), grid.patches()), (3, 2, 6));
         // Element value = 100 * frame + bin.
         let spectrogram: Vec<f32> = (0..63).map(|i| (100 * (i / 7) + i % 7) as f32).collect();
@@ -78,7 +95,13 @@ mod tests {
 
     #[test]
     fn a_spectrogram_smaller_than_a_patch_has_none() {
-        let grid = PatchGrid { frames: 2, bins: 2, patch: 3, frequency_stride: 1, time_stride: 1 };
+        let grid = PatchGrid {
+            frames: 2,
+            bins: 2,
+            patch: 3,
+            frequency_stride: 1,
+            time_stride: 1,
+        };
         assert_eq!(grid.patches(), 0);
     }
 }

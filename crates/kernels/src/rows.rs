@@ -41,12 +41,14 @@ pub fn copy_add(dst: &mut [f32], x: &[f32], row: Option<&[f32]>) {
         None => dst.copy_from_slice(x),
         Some(row) => {
             let chunk = ROWS * row.len();
-            dst.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(dst, x)| {
-                dst.copy_from_slice(x);
-                for r in dst.chunks_exact_mut(row.len()) {
-                    add_chunk(r, row);
-                }
-            });
+            dst.par_chunks_mut(chunk)
+                .zip(x.par_chunks(chunk))
+                .for_each(|(dst, x)| {
+                    dst.copy_from_slice(x);
+                    for r in dst.chunks_exact_mut(row.len()) {
+                        add_chunk(r, row);
+                    }
+                });
         }
     }
 }
@@ -57,7 +59,9 @@ pub fn copy_add(dst: &mut [f32], x: &[f32], row: Option<&[f32]>) {
 /// If the lengths differ.
 pub fn add(dst: &mut [f32], x: &[f32]) {
     assert_eq!(dst.len(), x.len());
-    dst.par_chunks_mut(1 << 14).zip(x.par_chunks(1 << 14)).for_each(|(d, x)| add_chunk(d, x));
+    dst.par_chunks_mut(1 << 14)
+        .zip(x.par_chunks(1 << 14))
+        .for_each(|(d, x)| add_chunk(d, x));
 }
 
 /// Adds the sum of all rows of `x` (rows of `sums.len()`) to `sums`: the gradient of a bias.

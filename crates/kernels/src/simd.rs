@@ -27,7 +27,10 @@ impl Level {
 
     /// Every level that this CPU can run, lowest first.
     pub fn available() -> Vec<Level> {
-        [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|&l| l <= detected()).collect()
+        [Level::Portable, Level::Avx2, Level::Avx512]
+            .into_iter()
+            .filter(|&l| l <= detected())
+            .collect()
     }
 }
 
@@ -58,7 +61,10 @@ pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| {
         let asked = std::env::var("MESSYMASH_SIMD").unwrap_or_default();
-        Level::available().into_iter().find(|l| l.name() == asked).unwrap_or_else(detected)
+        Level::available()
+            .into_iter()
+            .find(|l| l.name() == asked)
+            .unwrap_or_else(detected)
     })
 }
 

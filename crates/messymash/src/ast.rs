@@ -15,8 +15,8 @@ use messymash_kernels::cross_entropy::cross_entropy;
 use messymash_kernels::{Mat, MatMut, Store, gelu, layer_norm, matmul, patches, rows};
 
 pub use self::config::AstConfig;
-pub use self::weights::{Parameter, Weights};
 use self::weights::{Layer, LayerNorm, Linear};
+pub use self::weights::{Parameter, Weights};
 use crate::random::Random;
 use crate::{Error, Result};
 
@@ -112,7 +112,9 @@ impl Ast {
                 w.name == g.name && w.shape == g.shape && g.data.len() == g.shape.iter().product::<usize>()
             });
         if !fits {
-            return Err(Error::Config("the weights are not those of the configuration".into()));
+            return Err(Error::Config(
+                "the weights are not those of the configuration".into(),
+            ));
         }
         Ok(Self { config, weights })
     }
@@ -128,7 +130,12 @@ impl Ast {
         let mut tensors = 0;
         let weights = Weights::build(&config, &mut |name, shape| {
             tensors += 1;
-            Ok(initial_values(name, shape, deviation, &mut Random::new(&[seed, tensors])))
+            Ok(initial_values(
+                name,
+                shape,
+                deviation,
+                &mut Random::new(&[seed, tensors]),
+            ))
         })?;
         Ok(Self { config, weights })
     }
@@ -178,11 +185,16 @@ impl Ast {
     ) -> Result<f32> {
         let labels = self.config.id2label.len();
         if let Some(target) = targets.iter().find(|&&t| t >= labels) {
-            return Err(Error::Config(format!("class {target} of a model with {labels} classes")));
+            return Err(Error::Config(format!(
+                "class {target} of a model with {labels} classes"
+            )));
         }
         let clips = self.run(batch, activations, self.weights.layers.len())?.len() / labels;
         if targets.len() != clips {
-            return Err(Error::Config(format!("{} classes given for {clips} clips", targets.len())));
+            return Err(Error::Config(format!(
+                "{} classes given for {clips} clips",
+                targets.len()
+            )));
         }
         let mut d_logits = vec![0.0; activations.logits.len()];
         let loss = cross_entropy(&activations.logits, targets, label_smoothing, &mut d_logits);
@@ -195,7 +207,10 @@ impl Ast {
         let span = self.embed(batch, a, kept)?;
         let last = self.weights.layers.len() - 1;
         for (n, layer) in self.weights.layers.iter().enumerate() {
-            let span = Span { outputs: if n == last { EXTRA_TOKENS } else { span.tokens }, ..span };
+            let span = Span {
+                outputs: if n == last { EXTRA_TOKENS } else { span.tokens },
+                ..span
+            };
             let at = n.min(kept - 1);
             let mut next = if n == last {
                 std::mem::take(&mut a.last)
@@ -237,11 +252,17 @@ impl Ast {
         }
         let kept = a.keep.len() / clips;
         if kept == 0 || a.keep.len() % clips != 0 || a.keep.iter().any(|&n| n >= all) {
-            return Err(Error::Config(format!("{} patches kept in {clips} clips of {all}", a.keep.len())));
+            return Err(Error::Config(format!(
+                "{} patches kept in {clips} clips of {all}",
+                a.keep.len()
+            )));
         }
         let tokens = kept + EXTRA_TOKENS;
         a.layers.resize_with(kept_layers, LayerActivations::default);
-        a.patches.resize(a.keep.len() * self.config.patch_size * self.config.patch_size, 0.0);
+        a.patches.resize(
+            a.keep.len() * self.config.patch_size * self.config.patch_size,
+            0.0,
+        );
         let x = &mut a.layers[0].x;
         x.resize(clips * tokens * d, 0.0);
         let e = &self.weights.embeddings;
@@ -250,12 +271,17 @@ impl Ast {
         let parts = x
             .chunks_exact_mut(tokens * d)
             .zip(a.patches.chunks_exact_mut(kept * patch_len))
-            .zip(a.keep.chunks_exact(kept).zip(batch.input_values.chunks_exact(input_len)));
+            .zip(
+                a.keep
+                    .chunks_exact(kept)
+                    .zip(batch.input_values.chunks_exact(input_len)),
+            );
         for ((x, patch_rows), (keep, spectrogram)) in parts {
             patches::gather(self.config.grid(), spectrogram, keep, patch_rows);
             let (extra, patch_tokens) = x.split_at_mut(EXTRA_TOKENS * d);
-            for (row, (token, at)) in
-                extra.chunks_exact_mut(d).zip([&e.cls_token, &e.distillation_token].into_iter().zip([0, d]))
+            for (row, (token, at)) in extra
+                .chunks_exact_mut(d)
+                .zip([&e.cls_token, &e.distillation_token].into_iter().zip([0, d]))
             {
                 row.copy_from_slice(&positions[at..at + d]);
                 row.iter_mut().zip(&token.data).for_each(|(x, t)| *x += t);
@@ -268,20 +294,39 @@ impl Ast {
                 }
             }
             let weight = Mat::new(&e.projection.weight.data, d, patch_len).t();
-            matmul(MatMut::new(patch_tokens, kept, d), Mat::new(patch_rows, kept, patch_len), weight, Store::Add);
+            matmul(
+                MatMut::new(patch_tokens, kept, d),
+                Mat::new(patch_rows, kept, patch_len),
+                weight,
+                Store::Add,
+            );
         }
-        Ok(Span { clips, tokens, outputs: tokens })
+        Ok(Span {
+            clips,
+            tokens,
+            outputs: tokens,
+        })
     }
 
     fn attention_shape(&self, span: Span) -> AttentionShape {
         let heads = self.config.num_attention_heads;
         let head_dim = self.config.hidden_size / heads;
-        AttentionShape { clips: span.clips, heads, head_dim, queries: span.outputs, keys: span.tokens }
+        AttentionShape {
+            clips: span.clips,
+            heads,
+            head_dim,
+            queries: span.outputs,
+            keys: span.tokens,
+        }
     }
 
     fn norm<'a>(&self, norm: &'a LayerNorm) -> layer_norm::LayerNorm<'a> {
         let eps = self.config.layer_norm_eps as f32;
-        layer_norm::LayerNorm { weight: &norm.weight.data, bias: &norm.bias.data, eps }
+        layer_norm::LayerNorm {
+            weight: &norm.weight.data,
+            bias: &norm.bias.data,
+            eps,
+        }
     }
 
     /// `next` = the layer's output, `[outputs, hidden_size]`, from `a.x`.
@@ -302,12 +347,22 @@ impl Ast {
         linear_into(&layer.key, &s.normed, &mut a.kv, 2 * d);
         linear_into(&layer.value, &s.normed, &mut a.kv[d..], 2 * d);
         a.q.resize(computed * d, 0.0);
-        linear_into(&layer.query, select(span, d, &s.normed, &mut s.selected), &mut a.q, d);
+        linear_into(
+            &layer.query,
+            select(span, d, &s.normed, &mut s.selected),
+            &mut a.q,
+            d,
+        );
         a.attended.resize(computed * d, 0.0);
         a.log_sums.resize(shape.lengths().2, 0.0);
         attention::forward(shape, &a.q, &a.kv, &mut a.attended, &mut a.log_sums);
         a.middle.resize(computed * d, 0.0);
-        add_linear(&layer.attention_output, &a.attended, select(span, d, &a.x, &mut s.selected), &mut a.middle);
+        add_linear(
+            &layer.attention_output,
+            &a.attended,
+            select(span, d, &a.x, &mut s.selected),
+            &mut a.middle,
+        );
         let normed = &mut s.normed[..computed * d];
         layer_norm::forward(self.norm(&layer.layernorm_after), &a.middle, normed);
         a.intermediate.resize(computed * i, 0.0);
@@ -323,11 +378,22 @@ impl Ast {
         let mut normed = vec![0.0; clips * EXTRA_TOKENS * d];
         layer_norm::forward(self.norm(&self.weights.layernorm), &a.last, &mut normed);
         a.pooled.resize(clips * d, 0.0);
-        for (pooled, two) in a.pooled.chunks_exact_mut(d).zip(normed.chunks_exact(EXTRA_TOKENS * d)) {
-            pooled.iter_mut().enumerate().for_each(|(c, x)| *x = (two[c] + two[d + c]) / 2.0);
+        for (pooled, two) in a
+            .pooled
+            .chunks_exact_mut(d)
+            .zip(normed.chunks_exact(EXTRA_TOKENS * d))
+        {
+            pooled
+                .iter_mut()
+                .enumerate()
+                .for_each(|(c, x)| *x = (two[c] + two[d + c]) / 2.0);
         }
         a.head.resize(clips * d, 0.0);
-        layer_norm::forward(self.norm(&self.weights.classifier.layernorm), &a.pooled, &mut a.head);
+        layer_norm::forward(
+            self.norm(&self.weights.classifier.layernorm),
+            &a.pooled,
+            &mut a.head,
+        );
         a.logits.resize(clips * labels, 0.0);
         linear_into(&self.weights.classifier.dense, &a.head, &mut a.logits, labels);
     }
@@ -337,21 +403,52 @@ impl Ast {
         // Head: logits <- linear <- layer norm <- mean of two tokens <- layer norm.
         let mut d_head = vec![0.0; clips * d];
         let dense = &self.weights.classifier.dense;
-        linear_backward(dense, &a.head, d_logits, &mut g.classifier.dense, Some((&mut d_head, Store::Overwrite)));
+        linear_backward(
+            dense,
+            &a.head,
+            d_logits,
+            &mut g.classifier.dense,
+            Some((&mut d_head, Store::Overwrite)),
+        );
         let mut d_pooled = vec![0.0; clips * d];
         let norm = self.norm(&self.weights.classifier.layernorm);
-        norm_backward(norm, &a.pooled, &d_head, &mut d_pooled, &mut g.classifier.layernorm);
-        let d_two: Vec<f32> =
-            d_pooled.chunks_exact(d).flat_map(|row| row.iter().chain(row)).map(|x| x / 2.0).collect();
+        norm_backward(
+            norm,
+            &a.pooled,
+            &d_head,
+            &mut d_pooled,
+            &mut g.classifier.layernorm,
+        );
+        let d_two: Vec<f32> = d_pooled
+            .chunks_exact(d)
+            .flat_map(|row| row.iter().chain(row))
+            .map(|x| x / 2.0)
+            .collect();
         let mut d_next = std::mem::take(&mut a.scratch.dx);
         d_next.clear();
         d_next.resize(a.last.len(), 0.0);
-        norm_backward(self.norm(&self.weights.layernorm), &a.last, &d_two, &mut d_next, &mut g.layernorm);
+        norm_backward(
+            self.norm(&self.weights.layernorm),
+            &a.last,
+            &d_two,
+            &mut d_next,
+            &mut g.layernorm,
+        );
         let tokens = a.keep.len() / clips + EXTRA_TOKENS;
         let last = self.weights.layers.len() - 1;
         for (n, layer) in self.weights.layers.iter().enumerate().rev() {
-            let span = Span { clips, tokens, outputs: if n == last { EXTRA_TOKENS } else { tokens } };
-            self.layer_backward((layer, &mut g.layers[n]), span, &a.layers[n], &mut a.scratch, &mut d_next);
+            let span = Span {
+                clips,
+                tokens,
+                outputs: if n == last { EXTRA_TOKENS } else { tokens },
+            };
+            self.layer_backward(
+                (layer, &mut g.layers[n]),
+                span,
+                &a.layers[n],
+                &mut a.scratch,
+                &mut d_next,
+            );
         }
         self.embed_backward(clips, &d_next, g, a);
         a.scratch.dx = d_next;
@@ -389,11 +486,22 @@ impl Ast {
         norm_backward(after, &a.middle, d_normed, d, &mut g.layernorm_after);
         // Attention; `d` is now the gradient of the residual stream between attention and MLP.
         let to = Some((&mut *d_normed, Store::Overwrite));
-        linear_backward(&layer.attention_output, &a.attended, d, &mut g.attention_output, to);
+        linear_backward(
+            &layer.attention_output,
+            &a.attended,
+            d,
+            &mut g.attention_output,
+            to,
+        );
         s.dq.resize(computed * h, 0.0);
         s.dkv.resize(all * 2 * h, 0.0);
-        let attended =
-            Attended { q: &a.q, kv: &a.kv, out: &a.attended, log_sums: &a.log_sums, d_out: d_normed };
+        let attended = Attended {
+            q: &a.q,
+            kv: &a.kv,
+            out: &a.attended,
+            log_sums: &a.log_sums,
+            d_out: d_normed,
+        };
         attention::backward(self.attention_shape(span), attended, &mut s.dq, &mut s.dkv);
         let before = self.norm(&layer.layernorm_before);
         layer_norm::forward(before, &a.x, &mut s.normed);
@@ -413,17 +521,28 @@ impl Ast {
             s.d_middle.resize(all * h, 0.0);
             scatter_add(span, h, d, &mut s.d_middle);
         }
-        norm_backward(before, &a.x, &s.d_normed, &mut s.d_middle, &mut g.layernorm_before);
+        norm_backward(
+            before,
+            &a.x,
+            &s.d_normed,
+            &mut s.d_middle,
+            &mut g.layernorm_before,
+        );
         std::mem::swap(d, &mut s.d_middle);
     }
 
     fn embed_backward(&self, clips: usize, d: &[f32], g: &mut Weights, a: &Activations) {
-        let (h, patch_len) = (self.config.hidden_size, self.config.patch_size * self.config.patch_size);
+        let (h, patch_len) = (
+            self.config.hidden_size,
+            self.config.patch_size * self.config.patch_size,
+        );
         let kept = a.keep.len() / clips;
         let g = &mut g.embeddings;
-        let parts = d
-            .chunks_exact((kept + EXTRA_TOKENS) * h)
-            .zip(a.patches.chunks_exact(kept * patch_len).zip(a.keep.chunks_exact(kept)));
+        let parts = d.chunks_exact((kept + EXTRA_TOKENS) * h).zip(
+            a.patches
+                .chunks_exact(kept * patch_len)
+                .zip(a.keep.chunks_exact(kept)),
+        );
         for (d, (patch_rows, keep)) in parts {
             let (extra, d_tokens) = d.split_at(EXTRA_TOKENS * h);
             rows::add(&mut g.cls_token.data, &extra[..h]);
@@ -431,7 +550,10 @@ impl Ast {
             rows::add(&mut g.position_embeddings.data[..EXTRA_TOKENS * h], extra);
             for (row, &number) in d_tokens.chunks_exact(h).zip(keep) {
                 let at = (number + EXTRA_TOKENS) * h;
-                g.position_embeddings.data[at..at + h].iter_mut().zip(row).for_each(|(g, d)| *g += d);
+                g.position_embeddings.data[at..at + h]
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(g, d)| *g += d);
             }
             if let Some(bias) = &mut g.projection.bias {
                 rows::add_column_sums(d_tokens, &mut bias.data);
@@ -488,7 +610,12 @@ fn linear_into(linear: &Linear, x: &[f32], y: &mut [f32], stride: usize) {
         }
     };
     let weight = Mat::new(&linear.weight.data, outputs, inputs).t();
-    matmul(MatMut::strided(y, n, outputs, stride), Mat::new(x, n, inputs), weight, store);
+    matmul(
+        MatMut::strided(y, n, outputs, stride),
+        Mat::new(x, n, inputs),
+        weight,
+        store,
+    );
 }
 
 /// `y = residual + x weightᵀ + bias`.
@@ -497,7 +624,12 @@ fn add_linear(linear: &Linear, x: &[f32], residual: &[f32], y: &mut [f32]) {
     let n = x.len() / inputs;
     rows::copy_add(y, residual, linear.bias.as_ref().map(|b| &b.data[..]));
     let weight = Mat::new(&linear.weight.data, outputs, inputs).t();
-    matmul(MatMut::new(y, n, outputs), Mat::new(x, n, inputs), weight, Store::Add);
+    matmul(
+        MatMut::new(y, n, outputs),
+        Mat::new(x, n, inputs),
+        weight,
+        Store::Add,
+    );
 }
 
 /// Adds the gradients of a linear map to `g`, and stores that of its input in `dx`.
@@ -508,7 +640,12 @@ fn linear_backward(linear: &Linear, x: &[f32], dy: &[f32], g: &mut Linear, dx: O
         rows::add_column_sums(dy, &mut bias.data);
     }
     let dy = Mat::new(dy, n, outputs);
-    matmul(MatMut::new(&mut g.weight.data, outputs, inputs), dy.t(), Mat::new(x, n, inputs), Store::Add);
+    matmul(
+        MatMut::new(&mut g.weight.data, outputs, inputs),
+        dy.t(),
+        Mat::new(x, n, inputs),
+        Store::Add,
+    );
     if let Some((dx, store)) = dx {
         let weight = Mat::new(&linear.weight.data, outputs, inputs);
         matmul(MatMut::new(dx, n, inputs), dy, weight, store);
@@ -521,14 +658,27 @@ fn key_value_backward(layer: &Layer, x: &[f32], dkv: &[f32], g: &mut Layer, dx: 
     let n = x.len() / d;
     let mut sums = vec![0.0; 2 * d];
     rows::add_column_sums(dkv, &mut sums);
-    let sides = [(&layer.key, &mut g.key, Store::Overwrite), (&layer.value, &mut g.value, Store::Add)];
+    let sides = [
+        (&layer.key, &mut g.key, Store::Overwrite),
+        (&layer.value, &mut g.value, Store::Add),
+    ];
     for (side, (linear, g, store)) in sides.into_iter().enumerate() {
         if let Some(bias) = &mut g.bias {
             rows::add(&mut bias.data, &sums[side * d..][..d]);
         }
         let dy = Mat::strided(&dkv[side * d..], n, d, 2 * d);
-        matmul(MatMut::new(&mut g.weight.data, d, d), dy.t(), Mat::new(x, n, d), Store::Add);
-        matmul(MatMut::new(dx, n, d), dy, Mat::new(&linear.weight.data, d, d), store);
+        matmul(
+            MatMut::new(&mut g.weight.data, d, d),
+            dy.t(),
+            Mat::new(x, n, d),
+            Store::Add,
+        );
+        matmul(
+            MatMut::new(dx, n, d),
+            dy,
+            Mat::new(&linear.weight.data, d, d),
+            store,
+        );
     }
 }
 
@@ -550,7 +700,9 @@ fn select<'a>(span: Span, width: usize, x: &'a [f32], room: &'a mut Vec<f32>) ->
 
 /// Adds rows chosen by [`select`] back to where they came from.
 fn scatter_add(span: Span, width: usize, chosen: &[f32], x: &mut [f32]) {
-    let clips = x.chunks_exact_mut(span.tokens * width).zip(chosen.chunks_exact(span.outputs * width));
+    let clips = x
+        .chunks_exact_mut(span.tokens * width)
+        .zip(chosen.chunks_exact(span.outputs * width));
     for (clip, chosen) in clips {
         clip.iter_mut().zip(chosen).for_each(|(x, c)| *x += c);
     }

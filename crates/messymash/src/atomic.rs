@@ -8,7 +8,10 @@ use crate::{Error, Result};
 
 /// Replaces the file at `path` by `bytes`, or leaves the old one as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
     file.write_all(bytes).map_err(Error::io(path))?;
     file.as_file().sync_all().map_err(Error::io(path))?;
@@ -18,7 +21,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).map_err(Error::io(path))?;
     }
-    file.persist(path).map_err(|e| Error::Io { path: path.to_path_buf(), source: e.error })?;
+    file.persist(path).map_err(|e| Error::Io {
+        path: path.to_path_buf(),
+        source: e.error,
+    })?;
     sync_folder(folder)
 }
 
@@ -26,7 +32,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn sync_folder(folder: &Path) -> Result<()> {
     // Windows cannot open folders as files; its renames are durable without.
     if cfg!(unix) {
-        File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))?;
+        File::open(folder)
+            .and_then(|f| f.sync_all())
+            .map_err(Error::io(folder))?;
     }
     Ok(())
 }

@@ -94,10 +94,16 @@ impl Checkpoint {
         };
         let path = dir.join(WEIGHTS);
         let weights = fs::read(&path).map_err(|e| missing(&path, &e))?;
-        let files =
-            CheckpointFiles { config: &text(CONFIG)?, preprocessor: &text(PREPROCESSOR)?, weights: &weights };
+        let files = CheckpointFiles {
+            config: &text(CONFIG)?,
+            preprocessor: &text(PREPROCESSOR)?,
+            weights: &weights,
+        };
         let mut checkpoint = Self::parse(files, head).map_err(|e| match e {
-            Error::Config(message) => Error::Checkpoint { path: dir.clone(), message },
+            Error::Config(message) => Error::Checkpoint {
+                path: dir.clone(),
+                message,
+            },
             other => other,
         })?;
         checkpoint.card = fs::read_to_string(dir.join(CARD)).ok();
@@ -132,7 +138,12 @@ impl Checkpoint {
             config = config.with_labels(&head.labels).checked()?;
         }
         let weights = read_weights(&config, files.weights, head, &mut notes)?;
-        Ok(Self { ast: Ast::new(config, weights)?, extractor, card: None, notes })
+        Ok(Self {
+            ast: Ast::new(config, weights)?,
+            extractor,
+            card: None,
+            notes,
+        })
     }
 
     /// Writes a model directory whole: a failure leaves the old one as it was.
@@ -166,13 +177,21 @@ pub fn write_tensors(path: &Path, trees: &[(&str, &Weights)], precision: Precisi
     for (prefix, tree) in trees {
         for parameter in tree.parameters() {
             let (dtype, bytes): (_, Vec<u8>) = match precision {
-                Precision::F32 => (Dtype::F32, parameter.data.iter().flat_map(|x| x.to_le_bytes()).collect()),
+                Precision::F32 => (
+                    Dtype::F32,
+                    parameter.data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                ),
                 Precision::F16 => {
                     let halves = parameter.data.iter().map(|&x| f16::from_f32(x));
                     (Dtype::F16, halves.flat_map(f16::to_le_bytes).collect())
                 }
             };
-            stored.push((format!("{prefix}{}", parameter.name), dtype, &parameter.shape, bytes));
+            stored.push((
+                format!("{prefix}{}", parameter.name),
+                dtype,
+                &parameter.shape,
+                bytes,
+            ));
         }
     }
     let failed = |e: safetensors::SafeTensorError| Error::Io {
@@ -182,12 +201,18 @@ pub fn write_tensors(path: &Path, trees: &[(&str, &Weights)], precision: Precisi
     let views = stored
         .iter()
         .map(|(name, dtype, shape, bytes)| {
-            Ok((name, TensorView::new(*dtype, shape.to_vec(), bytes).map_err(failed)?))
+            Ok((
+                name,
+                TensorView::new(*dtype, shape.to_vec(), bytes).map_err(failed)?,
+            ))
         })
         .collect::<Result<Vec<_>>>()?;
     // transformers refuses files that do not say which framework's layout they have.
     let metadata = [("format".to_string(), "pt".to_string())].into();
-    atomic::write(path, &safetensors::serialize(views, Some(metadata)).map_err(failed)?)
+    atomic::write(
+        path,
+        &safetensors::serialize(views, Some(metadata)).map_err(failed)?,
+    )
 }
 
 /// Fills a tree of `config` from a file of [`write_tensors`].
@@ -195,13 +220,21 @@ pub fn write_tensors(path: &Path, trees: &[(&str, &Weights)], precision: Precisi
 /// # Errors
 /// [`Error::Checkpoint`] if the file is missing or damaged or lacks a tensor.
 pub fn read_tensors(path: &Path, prefix: &str, config: &AstConfig) -> Result<Weights> {
-    let damaged = |message: String| Error::Checkpoint { path: path.to_path_buf(), message };
+    let damaged = |message: String| Error::Checkpoint {
+        path: path.to_path_buf(),
+        message,
+    };
     let bytes = fs::read(path).map_err(|e| missing(path, &e))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(format!("the file is damaged: {e}")))?;
     Weights::build(config, &mut |name, shape| {
-        let stored = file.tensor(&format!("{prefix}{name}")).map_err(|e| damaged(e.to_string()))?;
+        let stored = file
+            .tensor(&format!("{prefix}{name}"))
+            .map_err(|e| damaged(e.to_string()))?;
         if stored.shape() != shape {
-            return Err(damaged(format!("{name} has shape {:?}, not {shape:?}", stored.shape())));
+            return Err(damaged(format!(
+                "{name} has shape {:?}, not {shape:?}",
+                stored.shape()
+            )));
         }
         values(&stored).ok_or_else(|| damaged(format!("{name} is stored as {:?}", stored.dtype())))
     })
@@ -215,13 +248,19 @@ pub fn read_tensors(path: &Path, prefix: &str, config: &AstConfig) -> Result<Wei
 /// # Errors
 /// [`Error::Io`], or what `fill` says; the old folder then is as it was.
 pub fn replace_folder(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = dir
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(Error::io(parent))?;
     let old = beside(dir);
     if dir.exists() && old.exists() {
         fs::remove_dir_all(&old).map_err(Error::io(&old))?;
     }
-    let new = tempfile::Builder::new().prefix(".messymash-").tempdir_in(parent).map_err(Error::io(parent))?;
+    let new = tempfile::Builder::new()
+        .prefix(".messymash-")
+        .tempdir_in(parent)
+        .map_err(Error::io(parent))?;
     fill(new.path())?;
     #[cfg(unix)]
     {
@@ -245,7 +284,11 @@ pub fn replace_folder(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Res
 /// the old one.
 pub fn settled(dir: &Path) -> PathBuf {
     let old = beside(dir);
-    if !dir.exists() && old.exists() { old } else { dir.to_path_buf() }
+    if !dir.exists() && old.exists() {
+        old
+    } else {
+        dir.to_path_buf()
+    }
 }
 
 fn beside(dir: &Path) -> PathBuf {
@@ -256,12 +299,15 @@ fn beside(dir: &Path) -> PathBuf {
 
 fn missing(path: &Path, error: &std::io::Error) -> Error {
     let message = match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => format!(
-            "the file is missing; a model directory holds {CONFIG}, {PREPROCESSOR} and {WEIGHTS}"
-        ),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            format!("the file is missing; a model directory holds {CONFIG}, {PREPROCESSOR} and {WEIGHTS}")
+        }
         _ => error.to_string(),
     };
-    Error::Checkpoint { path: path.to_path_buf(), message }
+    Error::Checkpoint {
+        path: path.to_path_buf(),
+        message,
+    }
 }
 
 /// Names of transformers 5 modules and of the checkpoint format they stand for, below `layers.N.`.
@@ -295,8 +341,11 @@ fn read_weights(
 ) -> Result<Weights> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| Error::Config(format!("{WEIGHTS} is damaged or no safetensors file: {e}")))?;
-    let mut stored: std::collections::BTreeMap<String, TensorView<'_>> =
-        file.tensors().into_iter().map(|(name, view)| (canonical_name(&name), view)).collect();
+    let mut stored: std::collections::BTreeMap<String, TensorView<'_>> = file
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (canonical_name(&name), view))
+        .collect();
     if head.is_some() {
         stored.retain(|name, _| !name.starts_with("classifier."));
     }
@@ -313,7 +362,10 @@ fn read_weights(
             return Ok(Vec::new());
         };
         let Some(data) = values(&view) else {
-            unusable.push(format!("{name} ({:?}; only F32, F16 and BF16 are known)", view.dtype()));
+            unusable.push(format!(
+                "{name} ({:?}; only F32, F16 and BF16 are known)",
+                view.dtype()
+            ));
             return Ok(Vec::new());
         };
         if data.iter().any(|x| !x.is_finite()) {
@@ -322,11 +374,17 @@ fn read_weights(
         if view.shape() == shape {
             return Ok(data);
         }
-        let parameter = Parameter { name: name.to_string(), shape: view.shape().to_vec(), data };
+        let parameter = Parameter {
+            name: name.to_string(),
+            shape: view.shape().to_vec(),
+            data,
+        };
         match interpolate_positions(&parameter, config) {
             Some(data) => {
                 let (from, to) = (parameter.shape[1], shape[1]);
-                notes.push(format!("position embeddings interpolated from {from} to {to} tokens"));
+                notes.push(format!(
+                    "position embeddings interpolated from {from} to {to} tokens"
+                ));
                 Ok(data)
             }
             None => {
@@ -336,18 +394,34 @@ fn read_weights(
         }
     })?;
     let extra: Vec<String> = stored.into_keys().collect();
-    let faults = [("missing", missing), ("unknown", extra), ("of the wrong shape", misshapen), ("unusable", unusable)];
-    let faults: Vec<String> =
-        faults.into_iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| first_five(what, &names)).collect();
+    let faults = [
+        ("missing", missing),
+        ("unknown", extra),
+        ("of the wrong shape", misshapen),
+        ("unusable", unusable),
+    ];
+    let faults: Vec<String> = faults
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| first_five(what, &names))
+        .collect();
     if faults.is_empty() {
         Ok(weights)
     } else {
-        Err(Error::Config(format!("{WEIGHTS} does not hold the model of {CONFIG}: {}", faults.join("; "))))
+        Err(Error::Config(format!(
+            "{WEIGHTS} does not hold the model of {CONFIG}: {}",
+            faults.join("; ")
+        )))
     }
 }
 
 fn first_five(what: &str, names: &[String]) -> String {
-    let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(5)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     let more = if names.len() > 5 { ", …" } else { "" };
     format!("{} tensors {what}: {shown}{more}", names.len())
 }
@@ -357,9 +431,12 @@ fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
     let bytes = view.data();
     let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
     match view.dtype() {
-        Dtype::F32 => {
-            Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-        }
+        Dtype::F32 => Some(
+            bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+        ),
         Dtype::F16 => Some(pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
         Dtype::BF16 => Some(pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
         _ => None,
@@ -372,7 +449,9 @@ fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
 pub fn interpolate_positions(stored: &Parameter, config: &AstConfig) -> Option<Vec<f32>> {
     let d = config.hidden_size;
     let (rows, to) = (config.grid().rows(), config.grid().cols());
-    let [1, tokens, width] = stored.shape[..] else { return None };
+    let [1, tokens, width] = stored.shape[..] else {
+        return None;
+    };
     let patches = tokens.checked_sub(2)?;
     if !stored.name.ends_with("position_embeddings") || width != d || patches == 0 || patches % rows != 0 {
         return None;
@@ -387,7 +466,12 @@ pub fn interpolate_positions(stored: &Parameter, config: &AstConfig) -> Option<V
             let left = (place as usize).min(from - 1);
             let right = (left + 1).min(from - 1);
             let share = (place - left as f64) as f32;
-            data.extend(at(left).iter().zip(at(right)).map(|(l, r)| l * (1.0 - share) + r * share));
+            data.extend(
+                at(left)
+                    .iter()
+                    .zip(at(right))
+                    .map(|(l, r)| l * (1.0 - share) + r * share),
+            );
         }
     }
     Some(data)
@@ -401,19 +485,28 @@ pub fn resolve(model: &Path) -> Result<PathBuf> {
     if settled(model).is_dir() {
         return Ok(model.to_path_buf());
     }
-    let nothing = |message: String| Error::Checkpoint { path: model.to_path_buf(), message };
-    let id = model.to_str().and_then(|text| text.split_once('/')).filter(|(owner, name)| {
-        let plain = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        };
-        plain(owner) && plain(name)
-    });
+    let nothing = |message: String| Error::Checkpoint {
+        path: model.to_path_buf(),
+        message,
+    };
+    let id = model
+        .to_str()
+        .and_then(|text| text.split_once('/'))
+        .filter(|(owner, name)| {
+            let plain = |part: &str| {
+                !part.is_empty()
+                    && !part.starts_with('.')
+                    && part
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            };
+            plain(owner) && plain(name)
+        });
     let Some((owner, name)) = id else {
         return Err(nothing("there is no such model directory".into()));
     };
-    let cache = hub_cache().ok_or_else(|| nothing("there is no home directory to look for a model cache in".into()))?;
+    let cache = hub_cache()
+        .ok_or_else(|| nothing("there is no home directory to look for a model cache in".into()))?;
     let folder = cache.join(format!("models--{owner}--{name}"));
     let revision = fs::read_to_string(folder.join("refs/main")).unwrap_or_default();
     let snapshot = folder.join("snapshots").join(revision.trim());
@@ -429,7 +522,11 @@ pub fn resolve(model: &Path) -> Result<PathBuf> {
 
 /// Where `huggingface_hub` keeps models, by the environment variables that it looks at.
 fn hub_cache() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     variable("HF_HUB_CACHE")
         .or_else(|| variable("HF_HOME").map(|home| home.join("hub")))
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
@@ -443,10 +540,22 @@ mod tests {
     #[test]
     fn names_of_transformers_5_are_understood() {
         let layer = |rest: &str| canonical_name(&format!("{BODY}layers.3.{rest}"));
-        assert_eq!(layer("attention.q_proj.weight"), format!("{BODY}encoder.layer.3.attention.attention.query.weight"));
-        assert_eq!(layer("attention.o_proj.bias"), format!("{BODY}encoder.layer.3.attention.output.dense.bias"));
-        assert_eq!(layer("mlp.fc2.weight"), format!("{BODY}encoder.layer.3.output.dense.weight"));
-        assert_eq!(layer("layernorm_after.weight"), format!("{BODY}encoder.layer.3.layernorm_after.weight"));
+        assert_eq!(
+            layer("attention.q_proj.weight"),
+            format!("{BODY}encoder.layer.3.attention.attention.query.weight")
+        );
+        assert_eq!(
+            layer("attention.o_proj.bias"),
+            format!("{BODY}encoder.layer.3.attention.output.dense.bias")
+        );
+        assert_eq!(
+            layer("mlp.fc2.weight"),
+            format!("{BODY}encoder.layer.3.output.dense.weight")
+        );
+        assert_eq!(
+            layer("layernorm_after.weight"),
+            format!("{BODY}encoder.layer.3.layernorm_after.weight")
+        );
         assert_eq!(canonical_name("classifier.dense.bias"), "classifier.dense.bias");
     }
 
@@ -454,7 +563,8 @@ mod tests {
     fn a_folder_is_replaced_whole_or_not_at_all() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("last");
-        let write = |text: &'static str| move |folder: &Path| atomic::write(&folder.join("a"), text.as_bytes());
+        let write =
+            |text: &'static str| move |folder: &Path| atomic::write(&folder.join("a"), text.as_bytes());
         replace_folder(&dir, write("one")).unwrap();
         replace_folder(&dir, write("two")).unwrap();
         assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "two");
@@ -464,7 +574,11 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "two");
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing is left lying about");
+        assert_eq!(
+            fs::read_dir(root.path()).unwrap().count(),
+            1,
+            "nothing is left lying about"
+        );
         // A crash between the two renames leaves only the old folder, which is then found and later replaced.
         fs::rename(&dir, root.path().join("last.old")).unwrap();
         assert_eq!(settled(&dir), root.path().join("last.old"));
@@ -475,7 +589,9 @@ mod tests {
 
     #[test]
     fn an_unknown_model_is_told_how_to_get_it() {
-        let message = resolve(Path::new("nobody/no-such-model")).unwrap_err().to_string();
+        let message = resolve(Path::new("nobody/no-such-model"))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("hf download nobody/no-such-model"), "{message}");
         let message = resolve(Path::new("/no/such/folder")).unwrap_err().to_string();
         assert!(message.contains("no such model directory"), "{message}");

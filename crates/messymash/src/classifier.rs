@@ -85,7 +85,26 @@ pub struct ClassifyOptions {
 
 impl Default for ClassifyOptions {
     fn default() -> Self {
-        Self { windows: Windows::All { hop: 10.24 }, limits: AudioLimits::default(), batch: 4 }
+        Self {
+            windows: Windows::All { hop: 10.24 },
+            limits: AudioLimits::default(),
+            batch: 4,
+        }
+    }
+}
+
+impl ClassifyOptions {
+    /// Checks the options, so that a mistake is found before the first file is.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a hop outside 0.1 s to an hour.
+    pub fn check(&self) -> Result<()> {
+        match self.windows {
+            Windows::All { hop } if !(0.1..=3600.0).contains(&hop) => Err(Error::Config(format!(
+                "the hop is {hop} s; it must be from 0.1 to 3600"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -156,7 +175,11 @@ impl Classifier {
     /// A classifier of a model that is in memory already, to be called `name`.
     pub fn new(checkpoint: Checkpoint, name: &str) -> Self {
         let labels = checkpoint.ast.config().labels();
-        Self { checkpoint, labels, name: name.to_string() }
+        Self {
+            checkpoint,
+            labels,
+            name: name.to_string(),
+        }
     }
 
     /// Labels by class index.
@@ -217,7 +240,11 @@ impl Classifier {
         progress: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<Predictions> {
         let rate = self.checkpoint.extractor.sampling_rate;
-        let mut source = WindowSource::new(stream.resampled(rate)?, self.checkpoint.extractor.window_samples(), options)?;
+        let mut source = WindowSource::new(
+            stream.resampled(rate)?,
+            self.checkpoint.extractor.window_samples(),
+            options,
+        )?;
         let mut windows = Vec::new();
         let mut activations = Activations::default();
         loop {
@@ -231,10 +258,16 @@ impl Classifier {
         let seconds = source.stream.seconds();
         let mut warnings = source.stream.warnings().to_vec();
         if seconds < SHORT_SECONDS {
-            let message = format!("the sound lasts only {seconds:.2} s; ten seconds or more tell a genre better");
+            let message =
+                format!("the sound lasts only {seconds:.2} s; ten seconds or more tell a genre better");
             warnings.push(Warning::new("short_clip", message));
         }
-        Ok(Predictions { seconds, predictions: self.mean(&windows), windows, warnings })
+        Ok(Predictions {
+            seconds,
+            predictions: self.mean(&windows),
+            windows,
+            warnings,
+        })
     }
 
     /// Predictions of some windows, appended to `windows`.
@@ -245,9 +278,14 @@ impl Classifier {
         activations: &mut Activations,
         windows: &mut Vec<WindowPredictions>,
     ) -> Result<()> {
-        let features: Vec<Vec<f32>> =
-            batch.par_iter().map(|w| self.checkpoint.extractor.extract(&w.samples)).collect::<Result<_>>()?;
-        let batch_values = Batch { input_values: &features.concat(), keep: None };
+        let features: Vec<Vec<f32>> = batch
+            .par_iter()
+            .map(|w| self.checkpoint.extractor.extract(&w.samples))
+            .collect::<Result<_>>()?;
+        let batch_values = Batch {
+            input_values: &features.concat(),
+            keep: None,
+        };
         let logits = self.checkpoint.ast.forward(batch_values, activations)?;
         for (window, logits) in batch.iter().zip(logits.chunks_exact(self.labels.len())) {
             let mut scores = logits.to_vec();
@@ -264,7 +302,10 @@ impl Classifier {
 
     fn mean(&self, windows: &[WindowPredictions]) -> Vec<Prediction> {
         let scores = self.labels.iter().map(|label| {
-            let of_label = windows.iter().flat_map(|w| &w.predictions).filter(|p| p.label == *label);
+            let of_label = windows
+                .iter()
+                .flat_map(|w| &w.predictions)
+                .filter(|p| p.label == *label);
             (of_label.map(|p| f64::from(p.score)).sum::<f64>() / windows.len() as f64) as f32
         });
         self.ranked(scores.collect())
@@ -272,8 +313,13 @@ impl Classifier {
 
     /// Labels with their scores, by falling score; equal scores in the order of the labels.
     fn ranked(&self, scores: Vec<f32>) -> Vec<Prediction> {
-        let mut ranked: Vec<Prediction> =
-            self.labels.iter().cloned().zip(scores).map(|(label, score)| Prediction { label, score }).collect();
+        let mut ranked: Vec<Prediction> = self
+            .labels
+            .iter()
+            .cloned()
+            .zip(scores)
+            .map(|(label, score)| Prediction { label, score })
+            .collect();
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
         ranked
     }
@@ -308,13 +354,11 @@ struct WindowSource {
 
 impl WindowSource {
     fn new(stream: AudioStream, window: usize, options: &ClassifyOptions) -> Result<Self> {
+        options.check()?;
         let rate = f64::from(stream.sample_rate());
         let hop = match options.windows {
             Windows::First => window,
-            Windows::All { hop } if (0.1..=3600.0).contains(&hop) => (hop * rate).round() as usize,
-            Windows::All { hop } => {
-                return Err(Error::Config(format!("the hop is {hop} s; it must be from 0.1 to 3600")));
-            }
+            Windows::All { hop } => (hop * rate).round() as usize,
         };
         Ok(Self {
             stream,
@@ -345,7 +389,9 @@ impl WindowSource {
         while more && self.buffer_start + self.buffer.len() < end {
             more = self.stream.next_block(&mut self.buffer)?;
             // Keep one window before the next one: where the sound ends, the last window reaches back.
-            let needed_from = self.next_start.min((self.buffer_start + self.buffer.len()).saturating_sub(self.window));
+            let needed_from = self
+                .next_start
+                .min((self.buffer_start + self.buffer.len()).saturating_sub(self.window));
             if needed_from > self.buffer_start + self.window {
                 self.buffer.drain(..needed_from - self.buffer_start);
                 self.buffer_start = needed_from;
@@ -354,7 +400,11 @@ impl WindowSource {
         let total = self.buffer_start + self.buffer.len();
         if total >= end {
             let samples = self.piece(self.next_start, end);
-            let window = Window { samples, start: self.next_start, end };
+            let window = Window {
+                samples,
+                start: self.next_start,
+                end,
+            };
             self.heard = end;
             self.next_start += self.hop;
             if self.windows == Windows::First {
@@ -365,14 +415,22 @@ impl WindowSource {
         }
         self.done = true;
         if self.heard == 0 {
-            return Ok(Some(Window { samples: self.short(total), start: 0, end: total }));
+            return Ok(Some(Window {
+                samples: self.short(total),
+                start: 0,
+                end: total,
+            }));
         }
         if total < self.heard + self.least_new {
             return Ok(None);
         }
         let start = total - self.window;
         self.heard = total;
-        Ok(Some(Window { samples: self.piece(start, total), start, end: total }))
+        Ok(Some(Window {
+            samples: self.piece(start, total),
+            start,
+            end: total,
+        }))
     }
 
     /// All of a sound that is shorter than a window, repeated to fill it unless the model is to pad.

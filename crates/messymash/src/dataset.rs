@@ -18,7 +18,7 @@ mod split;
 use std::path::PathBuf;
 
 pub use inventory::{GenreInventory, Inventory, NoiseInventory, Problem, ProblemKind};
-pub(crate) use scan::is_sound;
+pub use scan::is_sound;
 pub use split::Split;
 
 use crate::Result;

@@ -1,10 +1,481 @@
 //! Evaluation: a classifier's answers on labelled sounds, as one record that every report is made from.
-#![allow(missing_docs, unused)]
-use crate::Result;
 
-/// One judged sound. `truth` indexes labels; `scores` has one per label; `songs` are the songs it was made from (the unit of the bootstrap).
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Judged { pub name: String, pub truth: usize, pub scores: Vec<f32>, pub songs: Vec<String>, pub snr_db: Option<f64> }
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Evaluation { pub title: String, pub model: String, pub labels: Vec<String>, pub items: Vec<Judged> /* + derived figures: see metrics */ }
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::classifier::Prediction;
+use crate::metrics::{
+    CalibrationBin, ClassFigures, Confusion, argmax, calibration, calibration_error, log_loss,
+};
+use crate::random::Random;
+use crate::remix::Remixer;
+use crate::separate::labelled_songs;
+use crate::{Classifier, Error, Result, Waveform, dataset};
+
+/// Draws of the bootstrap.
+const BOOTSTRAP_DRAWS: u64 = 1000;
+
+/// Seed of the bootstrap: intervals do not change from one report to the next.
+const BOOTSTRAP_SEED: u64 = 0x424F_4F54;
+
+/// Sounds computed at once.
+const AT_ONCE: usize = 16;
+
+/// One judged sound.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// What it is called: a file, or the number of a mashup.
+    pub name: String,
+    /// Its true class.
+    pub truth: usize,
+    /// One score a label, summing to 1.
+    pub scores: Vec<f32>,
+    /// The songs it was made from: the unit of the bootstrap.
+    pub songs: Vec<String>,
+    /// Energy of the music over that of the noise, dB; `None` without noise.
+    pub snr_db: Option<f64>,
+}
+
+impl Judged {
+    /// The likeliest class.
+    pub fn predicted(&self) -> usize {
+        argmax(&self.scores)
+    }
+}
+
+/// A classifier's answers on labelled sounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// What was judged, in a line.
+    pub title: String,
+    /// The model's name.
+    pub model: String,
+    /// Labels by class index.
+    pub labels: Vec<String>,
+    /// The judged sounds.
+    pub items: Vec<Judged>,
+    /// Files that could not be heard, and why.
+    pub failures: Vec<String>,
+}
+
+/// A figure and its 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Interval {
+    /// The figure.
+    pub value: f64,
+    /// 2.5 % of the bootstrap's draws lie below.
+    pub low: f64,
+    /// 2.5 % of the bootstrap's draws lie above.
+    pub high: f64,
+}
+
+/// Figures of the sounds of one band of signal-to-noise ratio.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SnrBand {
+    /// Which, in words.
+    pub name: String,
+    /// Sounds in it.
+    pub count: usize,
+    /// Share told right.
+    pub accuracy: f64,
+    /// Macro F1 within the band.
+    pub macro_f1: f64,
+}
+
+/// Everything that is computed from an [`Evaluation`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measures {
+    /// Mean F1 of the genres.
+    pub macro_f1: Interval,
+    /// Share told right.
+    pub accuracy: Interval,
+    /// Mean negative log score of the true genre, nats.
+    pub log_loss: f64,
+    /// Expected calibration error, 15 bins.
+    pub calibration_error: f64,
+    /// Accuracy by confidence.
+    pub calibration: Vec<CalibrationBin>,
+    /// Figures by genre, in the order of the labels.
+    pub genres: Vec<ClassFigures>,
+    /// Counts of told genres by true genre.
+    pub confusion: Confusion,
+    /// Figures by signal-to-noise ratio; empty bands are left out.
+    pub by_snr: Vec<SnrBand>,
+    /// Distinct songs among the sounds.
+    pub songs: usize,
+}
+
+impl Evaluation {
+    /// Computes all figures.
+    ///
+    /// The interval is a bootstrap over songs, since mashups that share songs are no independent draws: songs are drawn with
+    /// replacement, 1,000 times, and a sound counts with the mean of its songs' draws. A sound without songs is its own.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is nothing to judge by, or an item does not fit the labels.
+    pub fn measure(&self) -> Result<Measures> {
+        let classes = self.labels.len();
+        if self.items.is_empty() {
+            return Err(Error::Config("there is no sound to judge the model by".into()));
+        }
+        if let Some(item) = self
+            .items
+            .iter()
+            .find(|item| item.truth >= classes || item.scores.len() != classes)
+        {
+            return Err(Error::Config(format!(
+                "{} does not fit the {classes} labels",
+                item.name
+            )));
+        }
+        let confusion = self.confusion_of(|_| 1.0);
+        let judged = || self.items.iter().map(|item| (&item.scores[..], item.truth));
+        let bins = calibration(judged());
+        let (songs, of_item) = self.songs();
+        let draws: Vec<(f64, f64)> = (0..BOOTSTRAP_DRAWS)
+            .into_par_iter()
+            .map(|draw| {
+                let mut random = Random::new(&[BOOTSTRAP_SEED, draw]);
+                let mut counts = vec![0.0; songs];
+                (0..songs).for_each(|_| counts[random.below(songs)] += 1.0);
+                let weight = |item: usize| {
+                    of_item[item].iter().map(|&song| counts[song]).sum::<f64>() / of_item[item].len() as f64
+                };
+                let drawn = self.confusion_of(weight);
+                (drawn.macro_f1(), drawn.accuracy())
+            })
+            .collect();
+        Ok(Measures {
+            macro_f1: interval(confusion.macro_f1(), draws.iter().map(|d| d.0)),
+            accuracy: interval(confusion.accuracy(), draws.iter().map(|d| d.1)),
+            log_loss: log_loss(judged()),
+            calibration_error: calibration_error(&bins),
+            calibration: bins,
+            genres: confusion.classes(),
+            by_snr: self.by_snr(),
+            confusion,
+            songs,
+        })
+    }
+
+    /// The wrong answers that were told with most confidence, `most` at the most.
+    pub fn worst_mistakes(&self, most: usize) -> Vec<&Judged> {
+        let mut wrong: Vec<&Judged> = self
+            .items
+            .iter()
+            .filter(|item| item.predicted() != item.truth)
+            .collect();
+        wrong.sort_by(|a, b| b.scores[b.predicted()].total_cmp(&a.scores[a.predicted()]));
+        wrong.truncate(most);
+        wrong
+    }
+
+    /// The record as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a number in it is not finite.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|e| Error::Config(format!("the evaluation cannot be written: {e}")))
+    }
+
+    /// Reads what [`Evaluation::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it is no evaluation.
+    pub fn from_json(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|e| Error::Config(format!("this is no evaluation: {e}")))
+    }
+
+    fn confusion_of(&self, weight: impl Fn(usize) -> f64) -> Confusion {
+        let pairs = self
+            .items
+            .iter()
+            .enumerate()
+            .map(|(i, item)| (item.truth, item.predicted(), weight(i)));
+        Confusion::weighted(self.labels.len(), pairs)
+    }
+
+    /// The number of songs, and each item's songs by number.
+    fn songs(&self) -> (usize, Vec<Vec<usize>>) {
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut of_item = Vec::with_capacity(self.items.len());
+        for item in &self.items {
+            let names: Vec<&str> = if item.songs.is_empty() {
+                vec![&item.name]
+            } else {
+                item.songs.iter().map(String::as_str).collect()
+            };
+            let mut number = |name| {
+                let next = numbers.len();
+                *numbers.entry(name).or_insert(next)
+            };
+            of_item.push(names.into_iter().map(&mut number).collect());
+        }
+        (numbers.len(), of_item)
+    }
+
+    fn by_snr(&self) -> Vec<SnrBand> {
+        type Within = fn(Option<f64>) -> bool;
+        let bands: [(&str, Within); 5] = [
+            ("no noise", |snr| snr.is_none()),
+            ("above 20 dB", |snr| snr.is_some_and(|db| db > 20.0)),
+            ("10 to 20 dB", |snr| snr.is_some_and(|db| db > 10.0 && db <= 20.0)),
+            ("5 to 10 dB", |snr| snr.is_some_and(|db| db > 5.0 && db <= 10.0)),
+            ("5 dB and less", |snr| snr.is_some_and(|db| db <= 5.0)),
+        ];
+        let measured = bands.into_iter().map(|(name, within)| {
+            let count = self.items.iter().filter(|item| within(item.snr_db)).count();
+            let confusion = self.confusion_of(|i| f64::from(u8::from(within(self.items[i].snr_db))));
+            SnrBand {
+                name: name.into(),
+                count,
+                accuracy: confusion.accuracy(),
+                macro_f1: confusion.macro_f1(),
+            }
+        });
+        measured.filter(|band| band.count > 0).collect()
+    }
+}
+
+fn interval(value: f64, draws: impl Iterator<Item = f64>) -> Interval {
+    let mut draws: Vec<f64> = draws.collect();
+    draws.sort_by(f64::total_cmp);
+    let at = |share: f64| draws[((draws.len() - 1) as f64 * share).round() as usize];
+    Interval {
+        value,
+        low: at(0.025),
+        high: at(0.975),
+    }
+}
+
+/// Judges a model by mashups 0 to `count` - 1 of `seed` (epoch 0) that `remixer` makes.
+///
+/// `progress` is told how many are done; what error it returns ends the work.
+///
+/// # Errors
+/// [`Error::Config`] if the model lacks a genre of the remixer; those of [`Remixer::make`]; what `progress` says.
+pub fn evaluate_mashups(
+    classifier: &Classifier,
+    remixer: &Remixer,
+    seed: u64,
+    count: u64,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<Evaluation> {
+    let indices: Vec<u64> = (0..count).collect();
+    let mut items = Vec::with_capacity(indices.len());
+    for some in indices.chunks(AT_ONCE) {
+        let judged: Vec<Judged> = some
+            .par_iter()
+            .map(|&index| {
+                let (remix, waveform) = remixer.make(seed, 0, index)?;
+                let truth = class_of(classifier, &remix.genre)?;
+                let scores = scores(classifier, &classifier.classify(&waveform)?.predictions);
+                let name = format!("mashup {index}");
+                Ok(Judged {
+                    name,
+                    truth,
+                    scores,
+                    songs: remix.songs(),
+                    snr_db: remix.snr_db,
+                })
+            })
+            .collect::<Result<_>>()?;
+        items.extend(judged);
+        progress(items.len() as u64)?;
+    }
+    Ok(Evaluation {
+        title: format!("{count} mashups, seed {seed}"),
+        model: classifier.name().into(),
+        labels: classifier.labels().to_vec(),
+        items,
+        failures: Vec::new(),
+    })
+}
+
+/// Judges a model by whole labelled songs, `folder/<genre>/<file>`; with `only`, by those of the named recordings (such as
+/// `blues/blues.00005`, see [`dataset::recording`]).
+///
+/// Files that cannot be heard are listed in the record and do not stop the rest. `progress` is told how many of how many are
+/// done; what error it returns ends the work.
+///
+/// # Errors
+/// [`Error::Dataset`] if there is no song; [`Error::Config`] if the model lacks a genre; what `progress` says.
+pub fn evaluate_songs(
+    classifier: &Classifier,
+    folder: &Path,
+    only: Option<&BTreeSet<String>>,
+    progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+) -> Result<Evaluation> {
+    let mut songs = labelled_songs(folder)?;
+    songs.retain(|song| only.is_none_or(|only| only.contains(dataset::recording(&song.id()))));
+    if songs.is_empty() {
+        let message =
+            "holds no songs to judge by: sound files are expected as <genre>/<file>, such as blues/song.mp3";
+        return Err(Error::Dataset {
+            path: folder.to_path_buf(),
+            message: message.into(),
+        });
+    }
+    let (mut items, mut failures) = (Vec::new(), Vec::new());
+    for some in songs.chunks(AT_ONCE) {
+        let heard: Vec<Result<std::result::Result<Judged, String>>> = some
+            .par_iter()
+            .map(|song| {
+                let truth = class_of(classifier, &song.genre)?;
+                let predictions =
+                    match Waveform::open(&song.path).and_then(|sound| classifier.classify(&sound)) {
+                        Ok(predictions) => predictions.predictions,
+                        Err(error) => return Ok(Err(format!("{}: {error}", song.path.display()))),
+                    };
+                let songs = vec![dataset::recording(&song.id()).to_string()];
+                let scores = scores(classifier, &predictions);
+                Ok(Ok(Judged {
+                    name: song.id(),
+                    truth,
+                    scores,
+                    songs,
+                    snr_db: None,
+                }))
+            })
+            .collect();
+        for result in heard {
+            match result? {
+                Ok(judged) => items.push(judged),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        progress((items.len() + failures.len()) as u64, songs.len() as u64)?;
+    }
+    Ok(Evaluation {
+        title: format!("{} whole songs", items.len()),
+        model: classifier.name().into(),
+        labels: classifier.labels().to_vec(),
+        items,
+        failures,
+    })
+}
+
+fn class_of(classifier: &Classifier, genre: &str) -> Result<usize> {
+    classifier
+        .labels()
+        .iter()
+        .position(|label| label == genre)
+        .ok_or_else(|| {
+            Error::Config(format!(
+                "the data has the genre '{genre}', which the model does not know; it knows {}",
+                classifier.labels().join(", ")
+            ))
+        })
+}
+
+/// Scores by class index from predictions by falling score.
+fn scores(classifier: &Classifier, predictions: &[Prediction]) -> Vec<f32> {
+    let of = |label: &String| {
+        predictions
+            .iter()
+            .find(|p| p.label == *label)
+            .map_or(0.0, |p| p.score)
+    };
+    classifier.labels().iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(name: usize, truth: usize, predicted: usize, song: &str) -> Judged {
+        let mut scores = vec![0.1; 2];
+        scores[predicted] = 0.9;
+        Judged {
+            name: name.to_string(),
+            truth,
+            scores,
+            songs: vec![song.into()],
+            snr_db: None,
+        }
+    }
+
+    fn evaluation(items: Vec<Judged>) -> Evaluation {
+        let labels = vec!["a".into(), "b".into()];
+        Evaluation {
+            title: "t".into(),
+            model: "m".into(),
+            labels,
+            items,
+            failures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn many_sounds_of_few_songs_leave_a_wide_interval() {
+        // 100 sounds, right or wrong by song: of 4 songs, or of 100.
+        let of_songs = |songs: usize| {
+            let items = (0..100).map(|i| {
+                let song = i % songs;
+                item(
+                    i,
+                    i % 2,
+                    if song % 4 == 3 { (i + 1) % 2 } else { i % 2 },
+                    &format!("song {song}"),
+                )
+            });
+            evaluation(items.collect()).measure().unwrap().accuracy
+        };
+        let (few, many) = (of_songs(4), of_songs(100));
+        assert_eq!((few.value, many.value), (0.75, 0.75));
+        assert!(
+            many.low > 0.6 && many.high < 0.9 && many.low < 0.75 && many.high > 0.75,
+            "{many:?}"
+        );
+        assert!(few.low < 0.5 && few.high >= 1.0, "{few:?}");
+    }
+
+    #[test]
+    fn the_worst_mistake_is_the_most_confident_one() {
+        let mut items = vec![item(0, 0, 0, "x"), item(1, 0, 1, "y"), item(2, 1, 0, "z")];
+        items[2].scores = vec![0.95, 0.05];
+        let evaluation = evaluation(items);
+        let names: Vec<&str> = evaluation
+            .worst_mistakes(5)
+            .iter()
+            .map(|item| &item.name[..])
+            .collect();
+        assert_eq!(names, ["2", "1"]);
+        assert_eq!(evaluation.worst_mistakes(1).len(), 1);
+    }
+
+    #[test]
+    fn bands_hold_what_is_in_them() {
+        let mut items: Vec<Judged> = (0..4).map(|i| item(i, 0, 0, "x")).collect();
+        items[0].snr_db = Some(25.0);
+        items[1].snr_db = Some(7.0);
+        items[2].snr_db = Some(-3.0);
+        items[2].scores = vec![0.2, 0.8];
+        let bands = evaluation(items).measure().unwrap().by_snr;
+        let shown: Vec<(&str, usize, f64)> =
+            bands.iter().map(|b| (&b.name[..], b.count, b.accuracy)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("no noise", 1, 1.0),
+                ("above 20 dB", 1, 1.0),
+                ("5 to 10 dB", 1, 1.0),
+                ("5 dB and less", 1, 0.0)
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_to_judge_by_is_an_error_and_json_is_read_back() {
+        assert!(evaluation(Vec::new()).measure().is_err());
+        let some = evaluation(vec![item(0, 0, 1, "x")]);
+        assert_eq!(Evaluation::from_json(&some.to_json().unwrap()).unwrap(), some);
+        let mut misfit = some;
+        misfit.items[0].truth = 7;
+        assert!(misfit.measure().is_err());
+    }
+}

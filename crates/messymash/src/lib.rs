@@ -24,3 +24,8 @@ pub mod train;
 pub use audio::{Warning, Waveform};
 pub use classifier::{Classifier, Prediction, Predictions};
 pub use error::{Error, Result};
+
+/// The instruction set that the element-wise arithmetic uses on this machine: `portable`, `avx2` or `avx512`.
+pub fn instructions() -> &'static str {
+    messymash_kernels::simd::level().name()
+}

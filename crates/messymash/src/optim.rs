@@ -28,11 +28,25 @@ impl AdamW {
     /// An optimiser that has seen nothing, with PyTorch's betas (0.9, 0.999) and eps 1e-8.
     pub fn new(weights: &Weights, weight_decay: f64) -> Self {
         let zeros = weights.zeros_like();
-        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay, step: 0, m: zeros.clone(), v: zeros }
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay,
+            step: 0,
+            m: zeros.clone(),
+            v: zeros,
+        }
     }
 
     /// One step. Every gradient is multiplied by `gradient_scale` first (1, or less where the norm is clipped).
-    pub fn step(&mut self, weights: &mut Weights, gradients: &Weights, learning_rate: f64, gradient_scale: f64) {
+    pub fn step(
+        &mut self,
+        weights: &mut Weights,
+        gradients: &Weights,
+        learning_rate: f64,
+        gradient_scale: f64,
+    ) {
         self.step += 1;
         let correction = |beta: f64| (1.0 / (1.0 - beta.powf(self.step as f64))) as f32;
         let settings = adamw::AdamW {
@@ -49,7 +63,10 @@ impl AdamW {
         let moments = self.m.parameters_mut().into_iter().zip(self.v.parameters_mut());
         for ((w, g), (m, v)) in tensors.zip(moments) {
             let weight_decay = if w.decays() { self.weight_decay as f32 } else { 0.0 };
-            let settings = adamw::AdamW { weight_decay, ..settings };
+            let settings = adamw::AdamW {
+                weight_decay,
+                ..settings
+            };
             adamw::step(settings, &mut w.data, &g.data, &mut m.data, &mut v.data);
         }
     }
@@ -57,12 +74,21 @@ impl AdamW {
 
 /// The Euclidean norm of all gradients together.
 pub fn global_norm(gradients: &Weights) -> f64 {
-    gradients.parameters().iter().map(|p| adamw::sum_of_squares(&p.data)).sum::<f64>().sqrt()
+    gradients
+        .parameters()
+        .iter()
+        .map(|p| adamw::sum_of_squares(&p.data))
+        .sum::<f64>()
+        .sqrt()
 }
 
 /// The factor that brings gradients of norm `norm` down to `limit`; 1 where they are below, or where `limit` is 0.
 pub fn clip_scale(norm: f64, limit: f64) -> f64 {
-    if limit > 0.0 && norm > limit { limit / (norm + 1e-6) } else { 1.0 }
+    if limit > 0.0 && norm > limit {
+        limit / (norm + 1e-6)
+    } else {
+        1.0
+    }
 }
 
 /// When the learning rate rises and falls.
@@ -96,7 +122,12 @@ mod tests {
 
     #[test]
     fn the_rate_rises_to_its_peak_and_falls_to_its_end() {
-        let s = Schedule { peak: 1.0, last: 0.1, warmup_steps: 10, total_steps: 110 };
+        let s = Schedule {
+            peak: 1.0,
+            last: 0.1,
+            warmup_steps: 10,
+            total_steps: 110,
+        };
         assert!((s.learning_rate(0) - 0.1).abs() < 1e-12);
         assert_eq!(s.learning_rate(9), 1.0);
         assert_eq!(s.learning_rate(10), 1.0);

@@ -63,8 +63,12 @@ impl Run {
     pub fn create(root: &Path, config: &TrainConfig, data: &[PathBuf], split: &Split) -> Result<Self> {
         let occupied = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
         if occupied {
-            let message = "the folder is not empty; choose another, or continue the run in it with --resume".into();
-            return Err(Error::Run { path: root.to_path_buf(), message });
+            let message =
+                "the folder is not empty; choose another, or continue the run in it with --resume".into();
+            return Err(Error::Run {
+                path: root.to_path_buf(),
+                message,
+            });
         }
         fs::create_dir_all(root).map_err(Error::io(root))?;
         let lock = lock(root)?;
@@ -84,7 +88,11 @@ impl Run {
         });
         write_json(&root.join(ENVIRONMENT), &environment)?;
         let metrics = open_metrics(root)?;
-        Ok(Self { root: root.to_path_buf(), metrics, _lock: lock })
+        Ok(Self {
+            root: root.to_path_buf(),
+            metrics,
+            _lock: lock,
+        })
     }
 
     /// Opens the directory of an earlier run to go on from its `last/`, which has taken `step` steps; what the log says of
@@ -95,12 +103,18 @@ impl Run {
     pub fn open(root: &Path) -> Result<(Self, TrainState)> {
         if !root.join(CONFIG).is_file() {
             let message = format!("this is no run directory (it has no {CONFIG})");
-            return Err(Error::Run { path: root.to_path_buf(), message });
+            return Err(Error::Run {
+                path: root.to_path_buf(),
+                message,
+            });
         }
         let lock = lock(root)?;
         let last = settled(&root.join(LAST));
-        let state: TrainState =
-            if last.is_dir() { read_json(&last.join(STATE))? } else { TrainState::default() };
+        let state: TrainState = if last.is_dir() {
+            read_json(&last.join(STATE))?
+        } else {
+            TrainState::default()
+        };
         let path = root.join(METRICS);
         let log = fs::read_to_string(&path).unwrap_or_default();
         let kept: String = log.lines().filter(|line| step_of(line) <= Some(state.step)).fold(
@@ -115,7 +129,14 @@ impl Run {
             atomic::write(&path, kept.as_bytes())?;
         }
         let metrics = open_metrics(root)?;
-        Ok((Self { root: root.to_path_buf(), metrics, _lock: lock }, state))
+        Ok((
+            Self {
+                root: root.to_path_buf(),
+                metrics,
+                _lock: lock,
+            },
+            state,
+        ))
     }
 
     /// The directory.
@@ -203,13 +224,20 @@ pub struct Moments {
 
 impl Moments {
     fn load(path: &Path, config: &AstConfig) -> Result<Self> {
-        Ok(Self { m: read_tensors(path, "m.", config)?, v: read_tensors(path, "v.", config)? })
+        Ok(Self {
+            m: read_tensors(path, "m.", config)?,
+            v: read_tensors(path, "v.", config)?,
+        })
     }
 }
 
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK);
-    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(Error::io(&path))?;
     file.try_lock().map_err(|_| Error::Run {
         path: root.to_path_buf(),
         message: "another process is training in this folder".into(),
@@ -219,17 +247,26 @@ fn lock(root: &Path) -> Result<File> {
 
 fn open_metrics(root: &Path) -> Result<File> {
     let path = root.join(METRICS);
-    OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(Error::io(&path))
 }
 
 fn step_of(line: &str) -> Option<u64> {
     // A line cut off by a crash has no step, and goes too: `None < Some(_)` would keep it.
-    let step = serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v.get("step")?.as_u64());
+    let step = serde_json::from_str::<serde_json::Value>(line)
+        .ok()
+        .and_then(|v| v.get("step")?.as_u64());
     Some(step.unwrap_or(u64::MAX))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let failed = |e: serde_json::Error| Error::Io { path: path.to_path_buf(), source: e.into() };
+    let failed = |e: serde_json::Error| Error::Io {
+        path: path.to_path_buf(),
+        source: e.into(),
+    };
     let mut text = serde_json::to_string_pretty(value).map_err(failed)?;
     text.push('\n');
     atomic::write(path, text.as_bytes())
@@ -237,6 +274,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    serde_json::from_str(&text)
-        .map_err(|e| Error::Run { path: path.to_path_buf(), message: format!("the file is damaged: {e}") })
+    serde_json::from_str(&text).map_err(|e| Error::Run {
+        path: path.to_path_buf(),
+        message: format!("the file is damaged: {e}"),
+    })
 }

@@ -16,6 +16,7 @@ mod folder;
 mod median;
 mod spectrum;
 
+pub(crate) use folder::labelled_songs;
 pub use folder::{SeparateEvent, SeparateSummary, separate_folder};
 
 use crate::{Error, Result, Waveform};

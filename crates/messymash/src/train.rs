@@ -6,8 +6,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -175,7 +175,12 @@ impl Default for ModelShape {
 
 impl Default for Validation {
     fn default() -> Self {
-        Self { fraction: 0.2, noise_folds: vec![5], mashups: 500, seed: 1 }
+        Self {
+            fraction: 0.2,
+            noise_folds: vec![5],
+            mashups: 500,
+            seed: 1,
+        }
     }
 }
 
@@ -226,7 +231,10 @@ impl TrainConfig {
             ));
         }
         if self.batch_size % self.micro_batch != 0 {
-            return fail(format!("micro_batch {} does not divide batch_size {}", self.micro_batch, self.batch_size));
+            return fail(format!(
+                "micro_batch {} does not divide batch_size {}",
+                self.micro_batch, self.batch_size
+            ));
         }
         let shares = [
             ("label_smoothing", self.label_smoothing),
@@ -271,7 +279,10 @@ impl TrainConfig {
     /// The model before its first step.
     fn first_model(&self, labels: &[String]) -> Result<Checkpoint> {
         if let Some(init) = &self.init {
-            let head = NewHead { labels: labels.to_vec(), seed: self.seed };
+            let head = NewHead {
+                labels: labels.to_vec(),
+                seed: self.seed,
+            };
             return Checkpoint::load_body(&resolve(Path::new(init))?, &head);
         }
         let shape = self.model.clone().unwrap_or_default();
@@ -291,8 +302,17 @@ impl TrainConfig {
         let ast = Ast::random(config, self.seed)?;
         let mut extractor = FeatureExtractor::new(shape.num_mel_bins, shape.max_length)?;
         (extractor.mean, extractor.std) = (shape.mean, shape.std);
-        let notes = vec![format!("a new model of {} parameters, seed {}", ast.num_parameters(), self.seed)];
-        Ok(Checkpoint { ast, extractor, card: None, notes })
+        let notes = vec![format!(
+            "a new model of {} parameters, seed {}",
+            ast.num_parameters(),
+            self.seed
+        )];
+        Ok(Checkpoint {
+            ast,
+            extractor,
+            card: None,
+            notes,
+        })
     }
 }
 
@@ -350,7 +370,12 @@ pub fn train(
     config.check()?;
     let dataset = open_data(config, data)?;
     let validation = &config.validation;
-    let split = Split::by_song(&dataset, validation.fraction, &validation.noise_folds, validation.seed)?;
+    let split = Split::by_song(
+        &dataset,
+        validation.fraction,
+        &validation.noise_folds,
+        validation.seed,
+    )?;
     let model = config.first_model(&dataset.genres)?;
     let inventory = dataset.inventory();
     on_event(TrainEvent::Note(inventory.to_string()))?;
@@ -359,7 +384,14 @@ pub fn train(
     }
     let run = Run::create(run, config, data, &split)?;
     let optimizer = AdamW::new(model.ast.weights(), config.weight_decay);
-    Trainer::new((run, TrainState::default()), config, (model, optimizer), &dataset, &split)?.train(on_event)
+    Trainer::new(
+        (run, TrainState::default()),
+        config,
+        (model, optimizer),
+        &dataset,
+        &split,
+    )?
+    .train(on_event)
 }
 
 /// Continues a run where its `last/` stands: from there on it is the uninterrupted run, bit for bit, on a machine of the same
@@ -381,7 +413,15 @@ pub fn resume(run: &Path, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) ->
         }
         Some((model, moments)) => {
             let fresh = AdamW::new(model.ast.weights(), config.weight_decay);
-            (model, AdamW { step: state.step, m: moments.m, v: moments.v, ..fresh })
+            (
+                model,
+                AdamW {
+                    step: state.step,
+                    m: moments.m,
+                    v: moments.v,
+                    ..fresh
+                },
+            )
         }
     };
     on_event(TrainEvent::Note(format!("resumed after {} steps", state.step)))?;
@@ -419,7 +459,8 @@ impl Loader<'_> {
     fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Vec<f32>, usize)> {
         let (remix, waveform) = self.remixer.make(seed, epoch, index)?;
         let class = self.labels.iter().position(|label| *label == remix.genre);
-        let class = class.ok_or_else(|| Error::Config(format!("the model has no label '{}'", remix.genre)))?;
+        let class =
+            class.ok_or_else(|| Error::Config(format!("the model has no label '{}'", remix.genre)))?;
         Ok((self.extractor.extract(&waveform.samples)?, class))
     }
 
@@ -428,13 +469,19 @@ impl Loader<'_> {
         let per_epoch = self.config.steps_per_epoch();
         let (epoch, first) = (step / per_epoch, step % per_epoch * self.config.batch_size as u64);
         let kept = ((self.patches as f64 * (1.0 - self.config.patchout)).round() as usize).max(1);
-        let mut batch = Examples { input_values: Vec::new(), targets: Vec::new(), keep: Vec::new() };
+        let mut batch = Examples {
+            input_values: Vec::new(),
+            targets: Vec::new(),
+            keep: Vec::new(),
+        };
         for index in first..first + self.config.batch_size as u64 {
             let (mut features, class) = self.mashup(self.config.seed, epoch, index)?;
             let mut random = Random::new(&[self.config.seed, epoch, index, AUGMENT]);
             let mask_seed = random.next_u64();
             // 0 is the mean of normalised features.
-            self.config.specaugment.apply(&mut features, self.extractor.num_mel_bins, 0.0, mask_seed);
+            self.config
+                .specaugment
+                .apply(&mut features, self.extractor.num_mel_bins, 0.0, mask_seed);
             batch.input_values.append(&mut features);
             batch.targets.push(class);
             let mut numbers: Vec<usize> = (0..self.patches).collect();
@@ -489,7 +536,11 @@ impl<'a> Trainer<'a> {
                 patches: model.ast.config().grid().patches(),
             })
         };
-        let judged = if split.validation.is_empty() { &split.train } else { &split.validation };
+        let judged = if split.validation.is_empty() {
+            &split.train
+        } else {
+            &split.validation
+        };
         Ok(Self {
             training: Arc::new(loader(&split.train, &split.train_folds)?),
             validation: loader(judged, &split.validation_folds)?,
@@ -510,8 +561,9 @@ impl<'a> Trainer<'a> {
         // Loader thread t makes the batches of steps t, t + threads, …; each has a channel of its own, so that batches
         // arrive in the order of the steps.
         let threads = self.config.loader_threads as u64;
-        let (senders, receivers): (Vec<SyncSender<_>>, Vec<Receiver<_>>) =
-            (0..threads).map(|_| sync_channel::<Result<Examples>>(AHEAD)).unzip();
+        let (senders, receivers): (Vec<SyncSender<_>>, Vec<Receiver<_>>) = (0..threads)
+            .map(|_| sync_channel::<Result<Examples>>(AHEAD))
+            .unzip();
         let loader = Arc::clone(&self.training);
         std::thread::scope(|scope| {
             for (thread, sender) in senders.into_iter().enumerate() {
@@ -602,10 +654,18 @@ impl<'a> Trainer<'a> {
                 "the loss is no longer a number after {} steps; last/ holds an earlier state; try a lower learning_rate",
                 self.state.step
             );
-            return Err(Error::Run { path: self.run.root().to_path_buf(), message });
+            return Err(Error::Run {
+                path: self.run.root().to_path_buf(),
+                message,
+            });
         }
         let scale = clip_scale(norm, self.config.clip_norm) / parts as f64;
-        self.optimizer.step(self.model.ast.weights_mut(), &self.gradients, learning_rate, scale);
+        self.optimizer.step(
+            self.model.ast.weights_mut(),
+            &self.gradients,
+            learning_rate,
+            scale,
+        );
         self.run.log(&json!({
             "step": self.state.step + 1,
             "loss": loss,
@@ -622,10 +682,15 @@ impl<'a> Trainer<'a> {
         let indices: Vec<u64> = (0..self.config.validation.mashups).collect();
         for indices in indices.chunks(self.config.micro_batch) {
             let seed = self.config.validation.seed;
-            let made: Vec<(Vec<f32>, usize)> =
-                indices.par_iter().map(|&i| self.validation.mashup(seed, 0, i)).collect::<Result<_>>()?;
+            let made: Vec<(Vec<f32>, usize)> = indices
+                .par_iter()
+                .map(|&i| self.validation.mashup(seed, 0, i))
+                .collect::<Result<_>>()?;
             let input_values: Vec<f32> = made.iter().flat_map(|(features, _)| features).copied().collect();
-            let batch = Batch { input_values: &input_values, keep: None };
+            let batch = Batch {
+                input_values: &input_values,
+                keep: None,
+            };
             let logits = self.model.ast.forward(batch, &mut self.activations)?;
             for (logits, (_, class)) in logits.chunks_exact(labels).zip(&made) {
                 let mut scores = logits.to_vec();
@@ -650,7 +715,13 @@ impl<'a> Trainer<'a> {
             self.state.best_macro_f1 = Some(macro_f1);
             self.run.save_best(&self.model)?;
         }
-        Ok(TrainEvent::Validated { epoch, step, loss, macro_f1, best })
+        Ok(TrainEvent::Validated {
+            epoch,
+            step,
+            loss,
+            macro_f1,
+            best,
+        })
     }
 
     fn save_last(&self) -> Result<()> {

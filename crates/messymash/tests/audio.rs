@@ -741,9 +741,12 @@ fn rates_that_make_no_sense_are_refused() {
         Waveform::new(vec![0.0; 100], 0).resample(16_000),
         Err(Error::InvalidAudio(_))
     ));
-    assert_eq!(
-        Waveform::new(Vec::new(), 8_000).resample(16_000).unwrap().samples,
-        []
+    assert!(
+        Waveform::new(Vec::new(), 8_000)
+            .resample(16_000)
+            .unwrap()
+            .samples
+            .is_empty()
     );
 }
 

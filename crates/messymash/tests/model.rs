@@ -12,7 +12,9 @@ use safetensors::SafeTensors;
 const NAMES: [&str; 2] = ["small", "strided"];
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/model").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/model")
+        .join(name)
 }
 
 /// What PyTorch computed.
@@ -26,13 +28,20 @@ impl Expected {
     fn floats(&self, name: &str) -> Vec<f32> {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let tensor = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-        tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        tensor
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
     }
 
     fn labels(&self) -> Vec<usize> {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let bytes = file.tensor("labels").unwrap().data().to_vec();
-        bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize).collect()
+        bytes
+            .chunks_exact(8)
+            .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize)
+            .collect()
     }
 }
 
@@ -52,7 +61,15 @@ fn relative_difference(a: &[f32], b: &[f32]) -> f64 {
 }
 
 fn logits(ast: &Ast, input_values: &[f32]) -> Vec<f32> {
-    ast.forward(Batch { input_values, keep: None }, &mut Activations::default()).unwrap().to_vec()
+    ast.forward(
+        Batch {
+            input_values,
+            keep: None,
+        },
+        &mut Activations::default(),
+    )
+    .unwrap()
+    .to_vec()
 }
 
 #[test]
@@ -72,7 +89,10 @@ fn a_batch_gives_what_its_clips_give_alone() {
     let ast = Checkpoint::load(&golden("small").join("hf")).unwrap().ast;
     let input = expected.floats("input_values");
     let together = logits(&ast, &input);
-    let alone: Vec<f32> = input.chunks(input.len() / 3).flat_map(|clip| logits(&ast, clip)).collect();
+    let alone: Vec<f32> = input
+        .chunks(input.len() / 3)
+        .flat_map(|clip| logits(&ast, clip))
+        .collect();
     assert!(largest_difference(&together, &alone) < 1e-5);
 }
 
@@ -80,7 +100,11 @@ fn a_batch_gives_what_its_clips_give_alone() {
 fn weights_in_16_bits_and_under_new_names_are_read() {
     let expected = Expected::load("small");
     let input = expected.floats("input_values");
-    for (folder, wanted) in [("hf-bf16", "logits.bf16"), ("hf-f16", "logits.f16"), ("hf-v5-names", "logits")] {
+    for (folder, wanted) in [
+        ("hf-bf16", "logits.bf16"),
+        ("hf-f16", "logits.f16"),
+        ("hf-v5-names", "logits"),
+    ] {
         let checkpoint = Checkpoint::load(&golden("small").join(folder)).unwrap();
         let difference = largest_difference(&logits(&checkpoint.ast, &input), &expected.floats(wanted));
         assert!(difference < 1e-4, "{folder}: logits differ by {difference}");
@@ -94,17 +118,33 @@ fn loss_and_every_gradient_are_those_of_pytorch() {
         let ast = Checkpoint::load(&golden(name).join("hf")).unwrap().ast;
         let mut gradients = ast.weights().zeros_like();
         let input = expected.floats("input_values");
-        let batch = Batch { input_values: &input, keep: None };
+        let batch = Batch {
+            input_values: &input,
+            keep: None,
+        };
         let loss = ast
-            .forward_backward(batch, &expected.labels(), 0.1, &mut gradients, &mut Activations::default())
+            .forward_backward(
+                batch,
+                &expected.labels(),
+                0.1,
+                &mut gradients,
+                &mut Activations::default(),
+            )
             .unwrap();
-        assert!((loss - expected.floats("loss")[0]).abs() < 1e-5, "{name}: loss {loss}");
+        assert!(
+            (loss - expected.floats("loss")[0]).abs() < 1e-5,
+            "{name}: loss {loss}"
+        );
         for parameter in gradients.parameters() {
             let wanted = expected.floats(&format!("gradient.{}", parameter.name));
             let relative = relative_difference(&parameter.data, &wanted);
             // The gradient of a key's bias is 0 by theory: what remains is rounding.
             let zero = parameter.name.ends_with("attention.key.bias") && norm(&parameter.data) < 1e-6;
-            assert!(relative < 1e-3 || zero, "{name}: gradient of {} differs by {relative}", parameter.name);
+            assert!(
+                relative < 1e-3 || zero,
+                "{name}: gradient of {} differs by {relative}",
+                parameter.name
+            );
         }
     }
 }
@@ -121,11 +161,22 @@ fn ten_steps_of_adamw_are_those_of_pytorch() {
         let wanted_norms = expected.floats("step.gradient_norms");
         for (step, wanted) in expected.floats("step.losses").into_iter().enumerate() {
             gradients.clear();
-            let batch = Batch { input_values: &input, keep: None };
-            let loss = ast.forward_backward(batch, &labels, 0.1, &mut gradients, &mut activations).unwrap();
-            assert!((loss - wanted).abs() / wanted < 1e-3, "{name}: loss {loss}, not {wanted}, at step {step}");
+            let batch = Batch {
+                input_values: &input,
+                keep: None,
+            };
+            let loss = ast
+                .forward_backward(batch, &labels, 0.1, &mut gradients, &mut activations)
+                .unwrap();
+            assert!(
+                (loss - wanted).abs() / wanted < 1e-3,
+                "{name}: loss {loss}, not {wanted}, at step {step}"
+            );
             let norm = global_norm(&gradients);
-            assert!((norm / f64::from(wanted_norms[step]) - 1.0).abs() < 1e-3, "{name}: norm {norm} at step {step}");
+            assert!(
+                (norm / f64::from(wanted_norms[step]) - 1.0).abs() < 1e-3,
+                "{name}: norm {norm} at step {step}"
+            );
             optimizer.step(ast.weights_mut(), &gradients, 1e-3, clip_scale(norm, 1.0));
         }
         for parameter in ast.weights().parameters() {
@@ -134,7 +185,11 @@ fn ten_steps_of_adamw_are_those_of_pytorch() {
             }
             let wanted = expected.floats(&format!("final.{}", parameter.name));
             let relative = relative_difference(&parameter.data, &wanted);
-            assert!(relative < 1e-3, "{name}: {} differs by {relative} after ten steps", parameter.name);
+            assert!(
+                relative < 1e-3,
+                "{name}: {} differs by {relative} after ten steps",
+                parameter.name
+            );
         }
     }
 }
@@ -156,19 +211,35 @@ fn dropping_patches_is_the_same_as_never_having_had_them() {
     }
     .with_labels(&["a".into(), "b".into()]);
     let long = Ast::random(config.clone(), 1).unwrap();
-    let mut short = Ast::random(AstConfig { max_length: 8, ..config }, 1).unwrap();
-    for (to, from) in short.weights_mut().parameters_mut().into_iter().zip(long.weights().parameters()) {
+    let mut short = Ast::random(
+        AstConfig {
+            max_length: 8,
+            ..config
+        },
+        1,
+    )
+    .unwrap();
+    for (to, from) in short
+        .weights_mut()
+        .parameters_mut()
+        .into_iter()
+        .zip(long.weights().parameters())
+    {
         let len = to.data.len();
         to.data.copy_from_slice(&from.data[..len]);
     }
     let input: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin()).collect();
     let mut activations = Activations::default();
-    let keep = Batch { input_values: &input, keep: Some(&[0, 1]) };
+    let keep = Batch {
+        input_values: &input,
+        keep: Some(&[0, 1]),
+    };
     let kept = long.forward(keep, &mut activations).unwrap().to_vec();
     assert!(largest_difference(&kept, &logits(&short, &input[..32])) < 1e-6);
     // Gradients: of the positions of patches that were dropped there is none.
     let mut gradients = long.weights().zeros_like();
-    long.forward_backward(keep, &[1], 0.0, &mut gradients, &mut activations).unwrap();
+    long.forward_backward(keep, &[1], 0.0, &mut gradients, &mut activations)
+        .unwrap();
     let positions = &gradients.embeddings.position_embeddings.data;
     assert!(norm(&positions[..4 * 16]) > 0.0);
     assert_eq!(norm(&positions[4 * 16..]), 0.0);
@@ -180,10 +251,16 @@ fn positions_of_another_length_are_interpolated_as_the_paper_does() {
     let checkpoint = Checkpoint::load(&golden("small").join("hf")).unwrap();
     let stored = &checkpoint.ast.weights().embeddings.position_embeddings;
     for max_length in [40, 16] {
-        let config = AstConfig { max_length, ..checkpoint.ast.config().clone() };
+        let config = AstConfig {
+            max_length,
+            ..checkpoint.ast.config().clone()
+        };
         let got = interpolate_positions(stored, &config).unwrap();
         let wanted = expected.floats(&format!("position_embeddings.{max_length}"));
-        assert!(largest_difference(&got, &wanted) < 1e-5, "max_length {max_length}");
+        assert!(
+            largest_difference(&got, &wanted) < 1e-5,
+            "max_length {max_length}"
+        );
     }
 }
 
@@ -206,10 +283,24 @@ fn edit(dir: &Path, file: &str, from: &str, to: &str) {
 #[test]
 fn a_longer_input_is_loaded_with_a_note_and_not_at_random() {
     let dir = copy_of("small/hf");
-    edit(dir.path(), "config.json", "\"max_length\": 24", "\"max_length\": 40");
-    edit(dir.path(), "preprocessor_config.json", "\"max_length\": 24", "\"max_length\": 40");
+    edit(
+        dir.path(),
+        "config.json",
+        "\"max_length\": 24",
+        "\"max_length\": 40",
+    );
+    edit(
+        dir.path(),
+        "preprocessor_config.json",
+        "\"max_length\": 24",
+        "\"max_length\": 40",
+    );
     let checkpoint = Checkpoint::load(dir.path()).unwrap();
-    assert!(checkpoint.notes[0].contains("interpolated from 57 to 97"), "{:?}", checkpoint.notes);
+    assert!(
+        checkpoint.notes[0].contains("interpolated from 57 to 97"),
+        "{:?}",
+        checkpoint.notes
+    );
     let got = &checkpoint.ast.weights().embeddings.position_embeddings.data;
     assert!(largest_difference(got, &Expected::load("small").floats("position_embeddings.40")) < 1e-5);
 }
@@ -224,7 +315,11 @@ fn what_is_saved_is_loaded_again_and_f16_is_half_as_large() {
         checkpoint.save(&dir, precision).unwrap();
         let again = Checkpoint::load(&dir).unwrap();
         let got = logits(&again.ast, &expected.floats("input_values"));
-        (fs::metadata(dir.join("model.safetensors")).unwrap().len(), got, again)
+        (
+            fs::metadata(dir.join("model.safetensors")).unwrap().len(),
+            got,
+            again,
+        )
     };
     let (whole, got, again) = size(Precision::F32, "f32");
     assert_eq!(again.ast, checkpoint.ast);
@@ -236,16 +331,32 @@ fn what_is_saved_is_loaded_again_and_f16_is_half_as_large() {
 
 #[test]
 fn a_new_head_keeps_the_body() {
-    let head = NewHead { labels: vec!["x".into(), "y".into(), "z".into()], seed: 3 };
+    let head = NewHead {
+        labels: vec!["x".into(), "y".into(), "z".into()],
+        seed: 3,
+    };
     let old = Checkpoint::load(&golden("small/hf")).unwrap();
     let new = Checkpoint::load_body(&golden("small/hf"), &head).unwrap();
     assert_eq!(new.ast.config().labels(), head.labels);
-    assert!(new.notes[0].contains("(5 labels)") && new.notes[0].contains("(3 labels)"), "{:?}", new.notes);
-    for (old, new) in old.ast.weights().parameters().iter().zip(new.ast.weights().parameters()) {
+    assert!(
+        new.notes[0].contains("(5 labels)") && new.notes[0].contains("(3 labels)"),
+        "{:?}",
+        new.notes
+    );
+    for (old, new) in old
+        .ast
+        .weights()
+        .parameters()
+        .iter()
+        .zip(new.ast.weights().parameters())
+    {
         assert_eq!(old.name, new.name);
         assert_eq!(old == &new, !old.name.starts_with("classifier."), "{}", old.name);
     }
-    let same = NewHead { labels: old.ast.config().labels(), seed: 3 };
+    let same = NewHead {
+        labels: old.ast.config().labels(),
+        seed: 3,
+    };
     let kept = Checkpoint::load_body(&golden("small/hf"), &same).unwrap();
     assert!(kept.ast == old.ast && kept.notes.is_empty());
 }
@@ -254,14 +365,66 @@ fn a_new_head_keeps_the_body() {
 fn damaged_directories_are_refused_with_what_is_wrong() {
     type Damage = fn(&Path);
     let cases: [(Damage, &str); 9] = [
-        (|dir| fs::remove_file(dir.join("config.json")).unwrap(), "config.json"),
-        (|dir| fs::remove_file(dir.join("model.safetensors")).unwrap(), "model.safetensors"),
-        (|dir| fs::write(dir.join("model.safetensors"), b"").unwrap(), "damaged"),
-        (|dir| fs::write(dir.join("model.safetensors"), [0xff; 64]).unwrap(), "damaged"),
-        (|dir| edit(dir, "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"), "16 tensors missing"),
-        (|dir| edit(dir, "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"), "16 tensors unknown"),
-        (|dir| edit(dir, "config.json", "\"intermediate_size\": 64", "\"intermediate_size\": 65"), "wrong shape"),
-        (|dir| edit(dir, "preprocessor_config.json", "\"max_length\": 24", "\"max_length\": 25"), "frames"),
+        (
+            |dir| fs::remove_file(dir.join("config.json")).unwrap(),
+            "config.json",
+        ),
+        (
+            |dir| fs::remove_file(dir.join("model.safetensors")).unwrap(),
+            "model.safetensors",
+        ),
+        (
+            |dir| fs::write(dir.join("model.safetensors"), b"").unwrap(),
+            "damaged",
+        ),
+        (
+            |dir| fs::write(dir.join("model.safetensors"), [0xff; 64]).unwrap(),
+            "damaged",
+        ),
+        (
+            |dir| {
+                edit(
+                    dir,
+                    "config.json",
+                    "\"num_hidden_layers\": 2",
+                    "\"num_hidden_layers\": 3",
+                )
+            },
+            "16 tensors missing",
+        ),
+        (
+            |dir| {
+                edit(
+                    dir,
+                    "config.json",
+                    "\"num_hidden_layers\": 2",
+                    "\"num_hidden_layers\": 1",
+                )
+            },
+            "16 tensors unknown",
+        ),
+        (
+            |dir| {
+                edit(
+                    dir,
+                    "config.json",
+                    "\"intermediate_size\": 64",
+                    "\"intermediate_size\": 65",
+                )
+            },
+            "wrong shape",
+        ),
+        (
+            |dir| {
+                edit(
+                    dir,
+                    "preprocessor_config.json",
+                    "\"max_length\": 24",
+                    "\"max_length\": 25",
+                )
+            },
+            "frames",
+        ),
         (
             |dir| {
                 let path = dir.join("model.safetensors");
@@ -288,7 +451,11 @@ fn every_truncation_of_the_weights_is_an_error() {
     let bytes = fs::read(&path).unwrap();
     for length in (0..bytes.len()).step_by(997) {
         fs::write(&path, &bytes[..length]).unwrap();
-        assert!(Checkpoint::load(dir.path()).is_err(), "{length} of {} bytes", bytes.len());
+        assert!(
+            Checkpoint::load(dir.path()).is_err(),
+            "{length} of {} bytes",
+            bytes.len()
+        );
     }
 }
 
@@ -297,12 +464,57 @@ fn inputs_that_do_not_fit_are_errors() {
     let ast = Checkpoint::load(&golden("small/hf")).unwrap().ast;
     let input = vec![0.0; ast.config().input_len()];
     let mut a = Activations::default();
-    assert!(ast.forward(Batch { input_values: &input[1..], keep: None }, &mut a).is_err());
-    assert!(ast.forward(Batch { input_values: &[], keep: None }, &mut a).is_err());
-    assert!(ast.forward(Batch { input_values: &input, keep: Some(&[55]) }, &mut a).is_err());
-    assert!(ast.forward(Batch { input_values: &input, keep: Some(&[]) }, &mut a).is_err());
+    assert!(
+        ast.forward(
+            Batch {
+                input_values: &input[1..],
+                keep: None
+            },
+            &mut a
+        )
+        .is_err()
+    );
+    assert!(
+        ast.forward(
+            Batch {
+                input_values: &[],
+                keep: None
+            },
+            &mut a
+        )
+        .is_err()
+    );
+    assert!(
+        ast.forward(
+            Batch {
+                input_values: &input,
+                keep: Some(&[55])
+            },
+            &mut a
+        )
+        .is_err()
+    );
+    assert!(
+        ast.forward(
+            Batch {
+                input_values: &input,
+                keep: Some(&[])
+            },
+            &mut a
+        )
+        .is_err()
+    );
     let mut gradients = ast.weights().zeros_like();
-    let batch = Batch { input_values: &input, keep: None };
-    assert!(ast.forward_backward(batch, &[5], 0.1, &mut gradients, &mut a).is_err());
-    assert!(ast.forward_backward(batch, &[0, 1], 0.1, &mut gradients, &mut a).is_err());
+    let batch = Batch {
+        input_values: &input,
+        keep: None,
+    };
+    assert!(
+        ast.forward_backward(batch, &[5], 0.1, &mut gradients, &mut a)
+            .is_err()
+    );
+    assert!(
+        ast.forward_backward(batch, &[0, 1], 0.1, &mut gradients, &mut a)
+            .is_err()
+    );
 }

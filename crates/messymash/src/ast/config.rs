@@ -102,14 +102,20 @@ impl AstConfig {
 
     /// The same model with other labels.
     pub fn with_labels(mut self, labels: &[String]) -> Self {
-        self.id2label = labels.iter().enumerate().map(|(i, l)| (i.to_string(), l.clone())).collect();
+        self.id2label = labels
+            .iter()
+            .enumerate()
+            .map(|(i, l)| (i.to_string(), l.clone()))
+            .collect();
         self.label2id = labels.iter().enumerate().map(|(i, l)| (l.clone(), i)).collect();
         self
     }
 
     /// The labels by class index.
     pub fn labels(&self) -> Vec<String> {
-        (0..self.id2label.len()).filter_map(|i| self.id2label.get(&i.to_string()).cloned()).collect()
+        (0..self.id2label.len())
+            .filter_map(|i| self.id2label.get(&i.to_string()).cloned())
+            .collect()
     }
 
     /// Where the patches lie on the input.
@@ -135,9 +141,15 @@ impl AstConfig {
 
     /// Multiply-adds of one forward pass, by the products alone (tokens that the last layer need not compute left out).
     pub fn multiply_adds(&self) -> u64 {
-        let [t, d, i, l] =
-            [self.tokens(), self.hidden_size, self.intermediate_size, self.num_hidden_layers].map(|n| n as u64);
-        let layer = |queries: u64| 2 * queries * d * d + 2 * t * d * d + 2 * queries * t * d + 2 * queries * d * i;
+        let [t, d, i, l] = [
+            self.tokens(),
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_hidden_layers,
+        ]
+        .map(|n| n as u64);
+        let layer =
+            |queries: u64| 2 * queries * d * d + 2 * t * d * d + 2 * queries * t * d + 2 * queries * d * i;
         let patches = (t - 2) * d * (self.patch_size * self.patch_size) as u64;
         patches + (l - 1) * layer(t) + layer(2)
     }
@@ -151,7 +163,10 @@ impl AstConfig {
             ));
         }
         if self.hidden_act != "gelu" {
-            return fail(format!("hidden_act is '{}'; only 'gelu' is known", self.hidden_act));
+            return fail(format!(
+                "hidden_act is '{}'; only 'gelu' is known",
+                self.hidden_act
+            ));
         }
         // Bounds far above any published AST, and low enough that no product of two overflows or exhausts memory.
         let bounds = [
@@ -171,10 +186,16 @@ impl AstConfig {
             }
         }
         if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
-            return fail(format!("layer_norm_eps is {}; it must lie between 0 and 1", self.layer_norm_eps));
+            return fail(format!(
+                "layer_norm_eps is {}; it must lie between 0 and 1",
+                self.layer_norm_eps
+            ));
         }
         if !(self.initializer_range > 0.0 && self.initializer_range < 10.0) {
-            return fail(format!("initializer_range is {}; it must lie between 0 and 10", self.initializer_range));
+            return fail(format!(
+                "initializer_range is {}; it must lie between 0 and 10",
+                self.initializer_range
+            ));
         }
         if self.hidden_size % self.num_attention_heads != 0 {
             return fail(format!(
@@ -189,7 +210,11 @@ impl AstConfig {
             ));
         }
         if self.tokens() > 1 << 15 {
-            return fail(format!("the input has {} tokens; at most {} can be used", self.tokens(), 1 << 15));
+            return fail(format!(
+                "the input has {} tokens; at most {} can be used",
+                self.tokens(),
+                1 << 15
+            ));
         }
         if self.id2label.is_empty() || self.labels().len() != self.id2label.len() {
             return fail("id2label must give a label to each of the classes 0, 1, 2, …".into());
@@ -227,7 +252,9 @@ mod tests {
     fn json_is_read_back_as_written_and_foreign_keys_are_passed_over() {
         let config = tiny();
         assert_eq!(AstConfig::from_json(&config.to_json()).unwrap(), config);
-        let with_more = config.to_json().replacen('{', "{\"transformers_version\": \"5.2.0\",", 1);
+        let with_more = config
+            .to_json()
+            .replacen('{', "{\"transformers_version\": \"5.2.0\",", 1);
         assert_eq!(AstConfig::from_json(&with_more).unwrap(), config);
     }
 
@@ -250,7 +277,9 @@ mod tests {
             let message = config.checked().unwrap_err().to_string();
             assert!(message.contains(named), "{message}");
         }
-        let message = AstConfig::from_json("{\"hidden_size\": \"wide\"}").unwrap_err().to_string();
+        let message = AstConfig::from_json("{\"hidden_size\": \"wide\"}")
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("hidden_size"), "{message}");
         assert!(AstConfig::from_json("[").is_err());
     }

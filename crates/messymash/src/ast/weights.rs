@@ -145,7 +145,10 @@ impl Weights {
     ///
     /// # Errors
     /// The first error of `source`.
-    pub fn build(config: &AstConfig, source: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
+    pub fn build(
+        config: &AstConfig,
+        source: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
         let (d, i, p) = (config.hidden_size, config.intermediate_size, config.patch_size);
         let mut from = Builder { source };
         let mut embedding =
@@ -153,13 +156,20 @@ impl Weights {
         let cls_token = embedding("cls_token", 1)?;
         let distillation_token = embedding("distillation_token", 1)?;
         let position_embeddings = embedding("position_embeddings", config.tokens())?;
-        let projection = from.linear(format!("{BODY}embeddings.patch_embeddings.projection"), &[d, 1, p, p])?;
+        let projection = from.linear(
+            format!("{BODY}embeddings.patch_embeddings.projection"),
+            &[d, 1, p, p],
+        )?;
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for n in 0..config.num_hidden_layers {
             let at = format!("{BODY}encoder.layer.{n}");
             let mut qkv = |name: &str| {
                 let name = format!("{at}.attention.attention.{name}");
-                if config.qkv_bias { from.linear(name, &[d, d]) } else { from.linear_without_bias(name, &[d, d]) }
+                if config.qkv_bias {
+                    from.linear(name, &[d, d])
+                } else {
+                    from.linear_without_bias(name, &[d, d])
+                }
             };
             layers.push(Layer {
                 query: qkv("query")?,
@@ -173,7 +183,12 @@ impl Weights {
             });
         }
         Ok(Self {
-            embeddings: Embeddings { cls_token, distillation_token, position_embeddings, projection },
+            embeddings: Embeddings {
+                cls_token,
+                distillation_token,
+                position_embeddings,
+                projection,
+            },
             layers,
             layernorm: from.layer_norm(format!("{BODY}layernorm"), d)?,
             classifier: Head {
@@ -220,20 +235,33 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn parameter(&mut self, name: String, shape: &[usize]) -> Result<Parameter> {
         let data = (self.source)(&name, shape)?;
-        Ok(Parameter { name, shape: shape.to_vec(), data })
+        Ok(Parameter {
+            name,
+            shape: shape.to_vec(),
+            data,
+        })
     }
 
     fn linear(&mut self, name: String, shape: &[usize]) -> Result<Linear> {
         let bias = Some(self.parameter(format!("{name}.bias"), &shape[..1])?);
-        Ok(Linear { bias, ..self.linear_without_bias(name, shape)? })
+        Ok(Linear {
+            bias,
+            ..self.linear_without_bias(name, shape)?
+        })
     }
 
     fn linear_without_bias(&mut self, name: String, shape: &[usize]) -> Result<Linear> {
-        Ok(Linear { weight: self.parameter(format!("{name}.weight"), shape)?, bias: None })
+        Ok(Linear {
+            weight: self.parameter(format!("{name}.weight"), shape)?,
+            bias: None,
+        })
     }
 
     fn layer_norm(&mut self, name: String, width: usize) -> Result<LayerNorm> {
         let weight = self.parameter(format!("{name}.weight"), &[width])?;
-        Ok(LayerNorm { weight, bias: self.parameter(format!("{name}.bias"), &[width])? })
+        Ok(LayerNorm {
+            weight,
+            bias: self.parameter(format!("{name}.bias"), &[width])?,
+        })
     }
 }

@@ -421,7 +421,7 @@ fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>
 }
 
 /// Whether the name is that of a sound file, and not of a hidden one (AppleDouble's `._x.wav` is not sound).
-pub(crate) fn is_sound(path: &Path) -> bool {
+pub fn is_sound(path: &Path) -> bool {
     !hidden(path) && rank(path) < EXTENSIONS.len()
 }
 

@@ -94,6 +94,21 @@ impl Split {
         })
     }
 
+    /// Every song and every fold on the training side: for listening, and for judging a model that is to be judged by all.
+    pub fn everything(data: &MessyMashup) -> Self {
+        let mut train: Vec<String> = data.songs.iter().map(|song| song.id.clone()).collect();
+        train.sort();
+        let folds: BTreeSet<u32> = data.noises.iter().map(|noise| noise.fold).collect();
+        let train_folds = folds.into_iter().collect();
+        Self {
+            seed: 0,
+            train,
+            validation: Vec::new(),
+            train_folds,
+            validation_folds: Vec::new(),
+        }
+    }
+
     /// Reads a `split.json`. See [`Split::check`] for whether it fits the data.
     ///
     /// # Errors

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::random::{Random, purpose};
 use super::{Loudness, Mixed, Noise, Part, Pool, Remix, Remixer, SILENCE_DB, TempoScope, level_db, playback};
 use crate::dataset::{Stem, recording};
+use crate::random::{Random, purpose};
 use crate::{Error, Result};
 
 /// How often all parts are drawn anew where their sum is silent. Crops that are not silent are sought first, so this

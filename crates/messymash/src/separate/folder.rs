@@ -75,7 +75,7 @@ pub fn separate_folder(
     output: &Path,
     progress: &mut (dyn FnMut(SeparateEvent<'_>) -> Result<()> + Send),
 ) -> Result<SeparateSummary> {
-    let songs = songs(input)?;
+    let songs = labelled_songs(input)?;
     let total = songs.len();
     if total == 0 {
         return Err(Error::Dataset {
@@ -129,16 +129,26 @@ pub fn separate_folder(
     Ok(summary)
 }
 
-/// A song to separate.
+/// A song with its label, found as `<genre>/<file>`.
 #[derive(Debug)]
-struct Source {
-    path: PathBuf,
-    genre: String,
-    name: String,
+pub(crate) struct LabelledSong {
+    /// Its file.
+    pub(crate) path: PathBuf,
+    /// The folder's name in lower case, as the data set reads it.
+    pub(crate) genre: String,
+    /// The file's name without extension.
+    pub(crate) name: String,
 }
 
-/// All `<genre>/<file>`, sorted; genres in lower case, as the data set reads them.
-fn songs(input: &Path) -> Result<Vec<Source>> {
+impl LabelledSong {
+    /// The id that the song has in a data set once it is separated.
+    pub(crate) fn id(&self) -> String {
+        format!("{}/{}", self.genre, self.name)
+    }
+}
+
+/// All `<genre>/<file>`, sorted.
+pub(crate) fn labelled_songs(input: &Path) -> Result<Vec<LabelledSong>> {
     let mut songs = Vec::new();
     for folder in listed(input)?.into_iter().filter(|path| path.is_dir()) {
         let genre = folder
@@ -156,7 +166,7 @@ fn songs(input: &Path) -> Result<Vec<Source>> {
                 .file_stem()
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default();
-            songs.push(Source {
+            songs.push(LabelledSong {
                 path,
                 genre: genre.clone(),
                 name,
@@ -179,7 +189,7 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Paths of the songs that come first under their genre and name: `a.mp3` and `a.wav` would be one song folder.
-fn first_of_each_name(songs: &[Source]) -> HashSet<&Path> {
+fn first_of_each_name(songs: &[LabelledSong]) -> HashSet<&Path> {
     let mut first: BTreeMap<(&str, &str), &Path> = BTreeMap::new();
     for song in songs {
         first.entry((&song.genre, &song.name)).or_insert(&song.path);
@@ -188,7 +198,7 @@ fn first_of_each_name(songs: &[Source]) -> HashSet<&Path> {
 }
 
 /// True if the song was separated now, false if its folder was there.
-fn separate_song(song: &Source, stems: &Path) -> Result<bool> {
+fn separate_song(song: &LabelledSong, stems: &Path) -> Result<bool> {
     let genre = stems.join(&song.genre);
     let place = genre.join(&song.name);
     if place.exists() {

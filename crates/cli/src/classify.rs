@@ -1,0 +1,399 @@
+//! `messymash classify`: the genre of files and folders of sound.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use messymash::audio::AudioLimits;
+use messymash::classifier::{ClassifyOptions, Prediction, Predictions, WindowPredictions, Windows};
+use messymash::{Classifier, Warning};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::input::{ModelArgs, Sound, ThreadArgs, printable, sounds};
+use crate::progress::{Progress, clock};
+use crate::{Outcome, interrupt};
+
+/// Tell the genre of sound files.
+///
+/// Takes wav, mp3, flac, ogg, m4a, aiff and caf files of any length, whole folders, or - for standard input. A file that
+/// cannot be heard is reported and does not stop the rest. Exit code: 0 all well, 1 some files failed, 2 could not start.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Sound files or folders
+    #[arg(required = true, value_name = "FILES|DIRS")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// How many genres to show, the likeliest first
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Hear the whole file, or only its first ten seconds
+    #[arg(long, default_value = "all")]
+    windows: WindowsArg,
+    /// Seconds from one window of about ten seconds to the next
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.24)]
+    hop: f64,
+    /// How to print the answer: text for people, the others for programs
+    #[arg(long, default_value = "text")]
+    format: Format,
+    /// Also show how the genre changes over the file (text only; json and jsonl always tell it)
+    #[arg(long)]
+    timeline: bool,
+    /// Refuse files longer than this. Left out: no limit
+    #[arg(long, value_name = "SECONDS")]
+    max_seconds: Option<f64>,
+    #[command(flatten)]
+    threads: ThreadArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WindowsArg {
+    /// The whole file
+    All,
+    /// The first window only, exactly as the transformers pipeline hears it
+    First,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON list
+    Json,
+    /// One JSON object a line, each as soon as it is ready
+    Jsonl,
+    /// One row a file, one column a genre
+    Csv,
+}
+
+/// What became of one file; serialises to the documented JSON.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer<'a> {
+    Heard {
+        file: String,
+        seconds: f64,
+        predictions: Vec<Prediction>,
+        windows: Vec<WindowPredictions>,
+        warnings: Vec<Warning>,
+        model: &'a str,
+        elapsed_ms: f64,
+    },
+    Failed {
+        file: String,
+        error: Failure,
+    },
+}
+
+#[derive(Serialize)]
+struct Failure {
+    code: &'static str,
+    message: String,
+}
+
+pub fn run(args: &Args) -> Result<Outcome> {
+    args.threads.apply()?;
+    let sounds = sounds(&args.files)?;
+    let classifier = args.model.load()?;
+    let options = ClassifyOptions {
+        windows: match args.windows {
+            WindowsArg::All => Windows::All { hop: args.hop },
+            WindowsArg::First => Windows::First,
+        },
+        limits: AudioLimits {
+            max_seconds: args.max_seconds,
+            ..AudioLimits::default()
+        },
+        ..ClassifyOptions::default()
+    };
+    options.check()?;
+    interrupt::listen()?;
+    let mut printer = Printer::new(args, &classifier, io::stdout().lock());
+    let mut progress = (sounds.len() > 1).then(|| Progress::new(sounds.len() as u64));
+    // So many files are in hand at once that no core waits, and so few that memory does not grow with their number.
+    let at_once = 2 * rayon::current_num_threads();
+    let (mut done, mut failed) = (0, 0);
+    for group in sounds.chunks(at_once) {
+        let answers: Vec<_> = group
+            .par_iter()
+            .map(|sound| answer(sound, &classifier, &options, args))
+            .collect();
+        for answer in answers {
+            // An interrupted file is not a failed one: it is left out, and so is all that follows.
+            let Ok(answer) = answer else {
+                progress.iter().for_each(Progress::finish);
+                printer.finish()?;
+                return Ok(Outcome::Interrupted);
+            };
+            failed += usize::from(matches!(answer, Answer::Failed { .. }));
+            done += 1;
+            match &progress {
+                None => printer.print(&answer)?,
+                Some(bar) => bar.aside(|| printer.print(&answer))?,
+            }
+        }
+        if let Some(progress) = &mut progress {
+            progress.set(done, &format!("files, {failed} failed"));
+        }
+    }
+    progress.iter().for_each(Progress::finish);
+    printer.finish()?;
+    Ok(if failed > 0 {
+        Outcome::SomeFailed
+    } else {
+        Outcome::AllWell
+    })
+}
+
+/// Hears one sound. Only an interruption is an error here.
+fn answer<'a>(
+    sound: &Sound,
+    classifier: &'a Classifier,
+    options: &ClassifyOptions,
+    args: &Args,
+) -> messymash::Result<Answer<'a>> {
+    interrupt::check()?;
+    let started = Instant::now();
+    let heard = sound
+        .open(&options.limits)
+        .and_then(|stream| classifier.classify_stream(stream, options, &mut |_| interrupt::check()));
+    let file = sound.name();
+    match heard {
+        Ok(heard) => {
+            let top = args.top as usize;
+            let Predictions {
+                seconds,
+                mut predictions,
+                mut windows,
+                warnings,
+            } = heard;
+            // csv has a column for each label.
+            if args.format != Format::Csv {
+                predictions.truncate(top);
+                windows
+                    .iter_mut()
+                    .for_each(|window| window.predictions.truncate(top));
+            }
+            let elapsed_ms = (started.elapsed().as_secs_f64() * 1e4).round() / 10.0;
+            let model = classifier.name();
+            Ok(Answer::Heard {
+                file,
+                seconds,
+                predictions,
+                windows,
+                warnings,
+                model,
+                elapsed_ms,
+            })
+        }
+        Err(messymash::Error::Interrupted) => Err(messymash::Error::Interrupted),
+        Err(error) => Ok(Answer::Failed {
+            file,
+            error: Failure {
+                code: error.code(),
+                message: error.to_string(),
+            },
+        }),
+    }
+}
+
+/// Writes answers in the format asked for, each as soon as it is there.
+struct Printer<'a, W: Write> {
+    format: Format,
+    timeline: bool,
+    labels: &'a [String],
+    printed: usize,
+    out: W,
+}
+
+impl<'a, W: Write> Printer<'a, W> {
+    fn new(args: &Args, classifier: &'a Classifier, out: W) -> Self {
+        Self {
+            format: args.format,
+            timeline: args.timeline,
+            labels: classifier.labels(),
+            printed: 0,
+            out,
+        }
+    }
+
+    fn print(&mut self, answer: &Answer<'_>) -> Result<()> {
+        match self.format {
+            Format::Text => self.text(answer)?,
+            Format::Json => {
+                write!(self.out, "{}", if self.printed == 0 { "[\n" } else { ",\n" })?;
+                serde_json::to_writer(&mut self.out, answer).map_err(io::Error::from)?;
+            }
+            Format::Jsonl => {
+                serde_json::to_writer(&mut self.out, answer).map_err(io::Error::from)?;
+                writeln!(self.out)?;
+            }
+            Format::Csv => self.csv(answer)?,
+        }
+        self.printed += 1;
+        self.out.flush()?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if self.format == Format::Json {
+            writeln!(self.out, "{}", if self.printed == 0 { "[]" } else { "\n]" })?;
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
+    fn text(&mut self, answer: &Answer<'_>) -> Result<()> {
+        let out = &mut self.out;
+        if self.printed > 0 {
+            writeln!(out)?;
+        }
+        match answer {
+            Answer::Failed { file, error } => {
+                writeln!(out, "{}: cannot be heard", printable(file))?;
+                writeln!(out, "  {}", printable(&error.message))?;
+            }
+            Answer::Heard {
+                file,
+                seconds,
+                predictions,
+                windows,
+                warnings,
+                ..
+            } => {
+                let genre = predictions.first().map_or("", |p| &p.label).to_uppercase();
+                writeln!(out, "{genre}  {} ({})", printable(file), clock(*seconds))?;
+                for p in predictions {
+                    let percent = 100.0 * p.score;
+                    let bar = "█".repeat((p.score * 30.0).round() as usize);
+                    writeln!(out, "  {:<12} {percent:5.1} %  {bar}", p.label)?;
+                }
+                if self.timeline {
+                    for (start, end, label) in segments(windows) {
+                        writeln!(out, "  {}–{}  {label}", clock(start), clock(end))?;
+                    }
+                }
+                for warning in warnings {
+                    writeln!(out, "  note: {}", printable(&warning.message))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn csv(&mut self, answer: &Answer<'_>) -> Result<()> {
+        let mut rows = csv::Writer::from_writer(&mut self.out);
+        if self.printed == 0 {
+            let fixed = ["file", "genre", "score", "seconds"].map(String::from);
+            rows.write_record(
+                fixed
+                    .iter()
+                    .chain(self.labels)
+                    .map(String::as_str)
+                    .chain(["error"]),
+            )?;
+        }
+        let row: Vec<String> = match answer {
+            Answer::Heard {
+                file,
+                seconds,
+                predictions,
+                ..
+            } => {
+                let score = |label: &str| {
+                    predictions
+                        .iter()
+                        .find(|p| p.label == label)
+                        .map_or(0.0, |p| p.score)
+                };
+                let (genre, best) = predictions
+                    .first()
+                    .map_or((String::new(), 0.0), |p| (p.label.clone(), p.score));
+                let fixed = [
+                    harmless(file),
+                    harmless(&genre),
+                    format!("{best:.6}"),
+                    format!("{seconds:.3}"),
+                ];
+                let scores = self.labels.iter().map(|label| format!("{:.6}", score(label)));
+                fixed.into_iter().chain(scores).chain([String::new()]).collect()
+            }
+            Answer::Failed { file, error } => {
+                let empty = std::iter::repeat_n(String::new(), 3 + self.labels.len());
+                [harmless(file)]
+                    .into_iter()
+                    .chain(empty)
+                    .chain([harmless(&error.message)])
+                    .collect()
+            }
+        };
+        rows.write_record(&row)?;
+        rows.flush()?;
+        Ok(())
+    }
+}
+
+/// A cell that a spreadsheet will not take for a formula.
+fn harmless(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{cell}")
+    } else {
+        cell.to_string()
+    }
+}
+
+/// Windows one after the other with the same likeliest genre as one: start, end, genre.
+fn segments(windows: &[WindowPredictions]) -> Vec<(f64, f64, &str)> {
+    let mut segments: Vec<(f64, f64, &str)> = Vec::new();
+    for window in windows {
+        let label = window.predictions.first().map_or("", |p| &p.label);
+        match segments.last_mut() {
+            Some((_, end, same)) if *same == label => *end = window.end,
+            last => {
+                // Windows may overlap; segments do not.
+                if let Some((_, end, _)) = last {
+                    *end = end.min(window.start);
+                }
+                segments.push((window.start, window.end, label));
+            }
+        }
+    }
+    segments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(start: f64, end: f64, label: &str) -> WindowPredictions {
+        let predictions = vec![Prediction {
+            label: label.into(),
+            score: 1.0,
+        }];
+        WindowPredictions {
+            start,
+            end,
+            predictions,
+        }
+    }
+
+    #[test]
+    fn windows_of_one_genre_are_one_segment() {
+        let windows = [
+            window(0.0, 10.0, "jazz"),
+            window(10.0, 20.0, "jazz"),
+            window(18.0, 28.0, "rock"),
+        ];
+        assert_eq!(segments(&windows), [(0.0, 18.0, "jazz"), (18.0, 28.0, "rock")]);
+        assert!(segments(&[]).is_empty());
+    }
+
+    #[test]
+    fn cells_are_no_formulas() {
+        assert_eq!(harmless("=1+1"), "'=1+1");
+        assert_eq!(harmless("song.wav"), "song.wav");
+    }
+}

@@ -1,0 +1,174 @@
+//! `messymash evaluate`: how good a model is, on mashups or on whole songs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use messymash::dataset::{Split, recording};
+use messymash::evaluate::{Evaluation, evaluate_mashups, evaluate_songs};
+use messymash::remix::{RemixOptions, Remixer};
+use messymash::train::TrainConfig;
+use messymash::{Classifier, atomic, report};
+
+use crate::input::{DataArgs, ModelArgs, ThreadArgs};
+use crate::progress::Progress;
+use crate::{Outcome, interrupt};
+
+/// Judge a model by labelled sound: by mashups with noise (--data), or by whole songs as they are (--songs).
+///
+/// Prints macro F1 with its 95 % interval (a bootstrap over songs), and writes a report for people (report.html, report.md), the
+/// confusion matrix as a picture (confusion.svg) and every answer (evaluation.json). With the split.json of a training run,
+/// only songs and noise that the training never heard are used, unless --side train asks for the others.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Judge by whole songs, DIR/<genre>/<file>, instead of mashups
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    songs: Option<PathBuf>,
+    /// The split.json of the training run. Left out: all songs, and all noise
+    #[arg(long, value_name = "FILE")]
+    split: Option<PathBuf>,
+    /// Whose songs to use, of the split. Noise is always that which training never heard
+    #[arg(long, default_value = "validation", requires = "split")]
+    side: Side,
+    /// How many mashups to judge by
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    mashups: u64,
+    /// Another seed gives other mashups; the same seed gives the same ones
+    #[arg(long, value_name = "S", default_value_t = 1000)]
+    seed: u64,
+    /// A training recipe whose [remix] settings are used. Left out: the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder to write the report to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    threads: ThreadArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Side {
+    /// Songs that trained the model
+    Train,
+    /// Songs that the training never heard
+    Validation,
+}
+
+pub fn run(args: &Args) -> Result<Outcome> {
+    args.threads.apply()?;
+    let classifier = args.model.load()?;
+    interrupt::listen()?;
+    let split = args.split.as_deref().map(Split::load).transpose()?;
+    let evaluation = match &args.songs {
+        Some(folder) => judge_songs(args, &classifier, folder, split)?,
+        None => judge_mashups(args, &classifier, split)?,
+    };
+    let measures = evaluation.measure()?;
+    write_report(&args.out, &evaluation)?;
+    let shown = |i: messymash::evaluate::Interval| format!("{:.4} [{:.4}, {:.4}]", i.value, i.low, i.high);
+    println!("{}", evaluation.title);
+    println!("macro F1  {}", shown(measures.macro_f1));
+    println!("accuracy  {}", shown(measures.accuracy));
+    println!("report    {}", args.out.join("report.html").display());
+    for failure in &evaluation.failures {
+        eprintln!("{}", crate::input::printable(failure));
+    }
+    Ok(if evaluation.failures.is_empty() {
+        Outcome::AllWell
+    } else {
+        Outcome::SomeFailed
+    })
+}
+
+fn judge_mashups(args: &Args, classifier: &Classifier, split: Option<Split>) -> Result<Evaluation> {
+    let data = args.data.open()?;
+    let options = match &args.config {
+        Some(path) => TrainConfig::load(path)?.remix,
+        None => RemixOptions::default(),
+    };
+    let (songs, folds, of) = match split {
+        None => {
+            let all = Split::everything(&data);
+            (all.train, all.train_folds, "all songs")
+        }
+        Some(split) => {
+            split.check(&data)?;
+            match args.side {
+                Side::Train => (
+                    split.train,
+                    split.validation_folds,
+                    "training songs, unheard noise",
+                ),
+                Side::Validation if split.validation.is_empty() => {
+                    bail!(
+                        "the split keeps no song from training; use --side train for new mashups of training songs"
+                    )
+                }
+                Side::Validation => (
+                    split.validation,
+                    split.validation_folds,
+                    "unheard songs, unheard noise",
+                ),
+            }
+        }
+    };
+    let remixer = Remixer::new(&data, &songs, &folds, options)?;
+    let mut progress = Progress::new(args.mashups);
+    let mut evaluation = evaluate_mashups(classifier, &remixer, args.seed, args.mashups, &mut |done| {
+        progress.set(done, "mashups");
+        interrupt::check()
+    })?;
+    progress.finish();
+    evaluation.title = format!("{} of {of}", evaluation.title);
+    Ok(evaluation)
+}
+
+fn judge_songs(
+    args: &Args,
+    classifier: &Classifier,
+    folder: &Path,
+    split: Option<Split>,
+) -> Result<Evaluation> {
+    let only: Option<BTreeSet<String>> = split.map(|split| {
+        let side = if args.side == Side::Train {
+            split.train
+        } else {
+            split.validation
+        };
+        side.iter().map(|id| recording(id).to_string()).collect()
+    });
+    let mut progress = Progress::new(0);
+    let mut evaluation = evaluate_songs(classifier, folder, only.as_ref(), &mut |done, total| {
+        progress.set_total(total);
+        progress.set(done, "songs");
+        interrupt::check()
+    })?;
+    progress.finish();
+    if only.is_some() {
+        let of = if args.side == Side::Train {
+            "trained on"
+        } else {
+            "never heard in training"
+        };
+        evaluation.title = format!("{} {of}", evaluation.title);
+    }
+    Ok(evaluation)
+}
+
+fn write_report(out: &Path, evaluation: &Evaluation) -> Result<()> {
+    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+    atomic::write(&out.join("evaluation.json"), evaluation.to_json()?.as_bytes())?;
+    atomic::write(&out.join("report.md"), report::markdown(evaluation)?.as_bytes())?;
+    atomic::write(&out.join("report.html"), report::html(evaluation)?.as_bytes())?;
+    atomic::write(
+        &out.join("confusion.svg"),
+        report::confusion_svg(evaluation)?.as_bytes(),
+    )?;
+    Ok(())
+}

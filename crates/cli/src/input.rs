@@ -1,0 +1,174 @@
+//! What commands share of their input: the model, the data, the files, the threads, and names fit to print.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use messymash::Classifier;
+use messymash::audio::{AudioLimits, AudioStream};
+use messymash::dataset::{DatasetOptions, MessyMashup, is_sound};
+use walkdir::WalkDir;
+
+/// Sound read from standard input is kept in memory, up to this many bytes.
+const MAX_STDIN: u64 = 1 << 31;
+
+/// The model that a command is to use.
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// A model directory (config.json, preprocessor_config.json, model.safetensors), or the id of a model in the local
+    /// Hugging Face cache such as afloven/messymashupclassifier. Left out: the model inside this program
+    #[arg(long, value_name = "DIR", env = "MESSYMASH_MODEL")]
+    pub model: Option<PathBuf>,
+}
+
+impl ModelArgs {
+    /// Loads it.
+    pub fn load(&self) -> Result<Classifier> {
+        match &self.model {
+            None => Classifier::bundled().context("the model inside this program"),
+            Some(model) => Classifier::from_pretrained(model).context("cannot load the model"),
+        }
+    }
+}
+
+/// The data that a command is to use.
+#[derive(Debug, clap::Args)]
+pub struct DataArgs {
+    /// A folder with the Messy Mashup layout somewhere below it: genres_stems/<genre>/<song>/{drums,vocals,bass,other}.wav and
+    /// ESC-50-master. May be given several times; the songs and noises of all are taken together
+    #[arg(long, value_name = "DIR")]
+    pub data: Vec<PathBuf>,
+    /// A further folder of noise (any sound files). May be given several times
+    #[arg(long, value_name = "DIR")]
+    pub noise: Vec<PathBuf>,
+    /// Take songs that lack stems with those they have, instead of stopping
+    #[arg(long)]
+    pub allow_missing_stems: bool,
+}
+
+impl DataArgs {
+    /// Finds songs and noises.
+    pub fn open(&self) -> Result<MessyMashup> {
+        if self.data.is_empty() {
+            bail!("no data given; name a folder with --data DIR");
+        }
+        let options = DatasetOptions {
+            allow_missing_stems: self.allow_missing_stems,
+            extra_noise: self.noise.clone(),
+        };
+        Ok(MessyMashup::open(&self.data, &options)?)
+    }
+}
+
+/// How many cores the work takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ThreadArgs {
+    /// Processor cores to use. Left out: all
+    #[arg(long, value_name = "N", env = "MESSYMASH_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+impl ThreadArgs {
+    /// Sets up the threads that all work then runs on.
+    pub fn apply(&self) -> Result<()> {
+        let threads = usize::from(self.threads.unwrap_or(0)); // 0: as many as there are cores
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .context("cannot start threads")
+    }
+}
+
+/// One sound to hear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sound {
+    /// A file.
+    File(PathBuf),
+    /// Standard input, typed as `-`.
+    Stdin,
+}
+
+impl Sound {
+    /// What to call it in output.
+    pub fn name(&self) -> String {
+        match self {
+            Sound::File(path) => path.to_string_lossy().into_owned(),
+            Sound::Stdin => "-".into(),
+        }
+    }
+
+    /// Opens it for decoding.
+    pub fn open(&self, limits: &AudioLimits) -> messymash::Result<AudioStream> {
+        match self {
+            Sound::File(path) => AudioStream::open(path, limits),
+            Sound::Stdin => {
+                let mut bytes = Vec::new();
+                std::io::stdin()
+                    .lock()
+                    .take(MAX_STDIN)
+                    .read_to_end(&mut bytes)
+                    .map_err(messymash::Error::io("standard input"))?;
+                AudioStream::from_bytes(bytes, limits)
+            }
+        }
+    }
+}
+
+/// The sounds that files, folders and `-` stand for, in the order given; what is in a folder is sorted by path.
+///
+/// Files named explicitly are always taken; in folders, files with the extension of a sound format whose names do not begin
+/// with a dot.
+pub fn sounds(paths: &[PathBuf]) -> Result<Vec<Sound>> {
+    let mut sounds = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            sounds.push(Sound::Stdin);
+        } else if path.is_dir() {
+            let hidden = |entry: &walkdir::DirEntry| {
+                entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".")
+            };
+            let found = WalkDir::new(path)
+                .sort_by_file_name()
+                .into_iter()
+                .filter_entry(|entry| !hidden(entry));
+            for entry in found {
+                let entry = entry.with_context(|| format!("cannot read the folder {}", path.display()))?;
+                if entry.file_type().is_file() && is_sound(entry.path()) {
+                    sounds.push(Sound::File(entry.into_path()));
+                }
+            }
+        } else {
+            sounds.push(Sound::File(path.clone()));
+        }
+    }
+    if sounds.is_empty() {
+        bail!(
+            "no sound files found in the folders given; they are known by their extension (wav, mp3, flac, …)"
+        );
+    }
+    Ok(sounds)
+}
+
+/// Text that cannot command a terminal: control characters are written as escapes.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_never_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb"), "a\\u{1b}[31mb");
+        assert_eq!(printable("Motörhead 音"), "Motörhead 音");
+    }
+}

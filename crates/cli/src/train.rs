@@ -1,0 +1,108 @@
+//! `messymash train`: a recipe and data in, a run directory out.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use messymash::Error;
+use messymash::train::{TrainConfig, TrainEvent, resume, train};
+
+use crate::input::ThreadArgs;
+use crate::progress::{Progress, clock};
+use crate::{Outcome, interrupt};
+
+/// Train a model by cross-song recombination, or go on with a training that was stopped.
+///
+/// The run directory holds the recipe, the split of the songs, the log (metrics.jsonl), the model as it stands (last/) and the
+/// best one so far (best/), which every other command takes as --model. Ctrl-C saves and stops; --resume goes on, step for
+/// step as if nothing had happened.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A recipe (TOML); see configs/ in the source. Left out: the defaults
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    config: Option<PathBuf>,
+    /// A folder with the Messy Mashup layout somewhere below it: genres_stems/<genre>/<song>/{drums,vocals,bass,other}.wav and
+    /// ESC-50-master. May be given several times
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "resume",
+        conflicts_with = "resume"
+    )]
+    data: Vec<PathBuf>,
+    /// The run directory to make; it must not exist yet, or be empty
+    #[arg(
+        long,
+        value_name = "RUN",
+        required_unless_present = "resume",
+        conflicts_with = "resume"
+    )]
+    out: Option<PathBuf>,
+    /// Go on with the training in this run directory
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    threads: ThreadArgs,
+}
+
+pub fn run(args: &Args) -> Result<Outcome> {
+    args.threads.apply()?;
+    let config = match &args.config {
+        Some(path) => TrainConfig::load(path)?,
+        None => TrainConfig::default(),
+    };
+    interrupt::listen()?;
+    let mut progress = Progress::new(0);
+    let mut on_event = |event: TrainEvent| {
+        show(&mut progress, &event);
+        interrupt::check()
+    };
+    let (run, result) = match (&args.resume, &args.out) {
+        (Some(run), _) => (run, resume(run, &mut on_event)),
+        (None, Some(run)) => (run, train(&config, &args.data, run, &mut on_event)),
+        (None, None) => bail!("give --out RUN, or --resume RUN"),
+    };
+    progress.finish();
+    match result {
+        Ok(()) => {
+            eprintln!("done; the best model is {}", run.join("best").display());
+            Ok(Outcome::AllWell)
+        }
+        Err(Error::Interrupted) => {
+            eprintln!("saved; go on with: messymash train --resume {}", run.display());
+            Ok(Outcome::Interrupted)
+        }
+        Err(error) => Err(error).context("training stopped"),
+    }
+}
+
+fn show(progress: &mut Progress, event: &TrainEvent) {
+    match event {
+        TrainEvent::Note(note) => progress.say(note),
+        TrainEvent::Step {
+            epoch,
+            step,
+            steps,
+            loss,
+            learning_rate,
+            mashups_per_second,
+            seconds_left,
+        } => {
+            progress.set_total(*steps);
+            let message = format!(
+                "epoch {epoch}, loss {loss:.3}, learning rate {learning_rate:.1e}, {mashups_per_second:.1} mashups/s, {} left",
+                clock(*seconds_left)
+            );
+            progress.set(*step, &message);
+        }
+        TrainEvent::Validated {
+            epoch,
+            step,
+            loss,
+            macro_f1,
+            best,
+        } => progress.say(&format!(
+            "epoch {epoch} (step {step}): validation loss {loss:.4}, macro F1 {macro_f1:.4}{}",
+            if *best { ", the best so far" } else { "" }
+        )),
+    }
+}
