@@ -2,8 +2,8 @@
 # Writes crates/messymash/tests/golden/audio: half a second of a synthetic tone in the formats that a test cannot
 # write by hand. Needs ffmpeg with libmp3lame, libvorbis and libopus (Debian: apt-get install ffmpeg; made with 5.1).
 #
-# The tone: 0.5 s at 44.1 kHz (22.05 kHz where the coding is large, to stay below 20 KB), stereo, 1 kHz at amplitude 0.5 on the left and 0.25 on the right, so that mono
-# (the mean) has amplitude 0.375.
+# The tone: 0.5 s at 44.1 kHz (22.05 kHz where the coding is large, to stay below 20 KB), stereo, 1 kHz at amplitude 0.5
+# on the left and 0.25 on the right, so that mono (the mean) has amplitude 0.375.
 set -eu
 out=$(dirname "$0")/../crates/messymash/tests/golden/audio
 mkdir -p "$out"

@@ -7,12 +7,12 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::ValueEnum;
 use messymash::audio::AudioLimits;
-use messymash::classifier::{ClassifyOptions, Prediction, Predictions, WindowPredictions, Windows};
+use messymash::classifier::{ClassifyOptions, Prediction, Predictions, WindowPredictions};
 use messymash::{Classifier, Warning};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::input::{ModelArgs, Sound, ThreadArgs, printable, sounds};
+use crate::input::{ModelArgs, Sound, ThreadArgs, WindowArgs, printable, sounds};
 use crate::progress::{Progress, clock};
 use crate::{Outcome, interrupt};
 
@@ -30,12 +30,8 @@ pub struct Args {
     /// How many genres to show, the likeliest first
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// Hear the whole file, or only its first ten seconds
-    #[arg(long, default_value = "all")]
-    windows: WindowsArg,
-    /// Seconds from one window of about ten seconds to the next
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.24)]
-    hop: f64,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// How to print the answer: text for people, the others for programs
     #[arg(long, default_value = "text")]
     format: Format,
@@ -47,14 +43,6 @@ pub struct Args {
     max_seconds: Option<f64>,
     #[command(flatten)]
     threads: ThreadArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum WindowsArg {
-    /// The whole file
-    All,
-    /// The first window only, exactly as the transformers pipeline hears it
-    First,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,18 +86,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let sounds = sounds(&args.files)?;
     let classifier = args.model.load()?;
-    let options = ClassifyOptions {
-        windows: match args.windows {
-            WindowsArg::All => Windows::All { hop: args.hop },
-            WindowsArg::First => Windows::First,
-        },
-        limits: AudioLimits {
-            max_seconds: args.max_seconds,
-            ..AudioLimits::default()
-        },
-        ..ClassifyOptions::default()
+    let limits = AudioLimits {
+        max_seconds: args.max_seconds,
+        ..AudioLimits::default()
     };
-    options.check()?;
+    let options = args.windows.options(limits)?;
     interrupt::listen()?;
     let mut printer = Printer::new(args, &classifier, io::stdout().lock());
     let mut progress = (sounds.len() > 1).then(|| Progress::new(sounds.len() as u64));

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use messymash::audio::AudioLimits;
 use messymash::dataset::{Split, recording};
 use messymash::evaluate::{Evaluation, evaluate_mashups, evaluate_songs};
 use messymash::remix::{RemixOptions, Remixer};
 use messymash::train::TrainConfig;
 use messymash::{Classifier, atomic, report};
 
-use crate::input::{DataArgs, ModelArgs, ThreadArgs};
+use crate::input::{DataArgs, ModelArgs, ThreadArgs, WindowArgs};
 use crate::progress::Progress;
 use crate::{Outcome, interrupt};
 
@@ -30,6 +31,8 @@ pub struct Args {
     /// Judge by whole songs, DIR/<genre>/<file>, instead of mashups
     #[arg(long, value_name = "DIR", conflicts_with = "data")]
     songs: Option<PathBuf>,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// The split.json of the training run. Left out: all songs, and all noise
     #[arg(long, value_name = "FILE")]
     split: Option<PathBuf>,
@@ -88,7 +91,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
 
 fn judge_mashups(args: &Args, classifier: &Classifier, split: Option<Split>) -> Result<Evaluation> {
     let data = args.data.open()?;
-    let options = match &args.config {
+    let options = args.windows.options(AudioLimits::default())?;
+    let recipe = match &args.config {
         Some(path) => TrainConfig::load(path)?.remix,
         None => RemixOptions::default(),
     };
@@ -118,12 +122,19 @@ fn judge_mashups(args: &Args, classifier: &Classifier, split: Option<Split>) -> 
             }
         }
     };
-    let remixer = Remixer::new(&data, &songs, &folds, options)?;
+    let remixer = Remixer::new(&data, &songs, &folds, recipe)?;
     let mut progress = Progress::new(args.mashups);
-    let mut evaluation = evaluate_mashups(classifier, &remixer, args.seed, args.mashups, &mut |done| {
-        progress.set(done, "mashups");
-        interrupt::check()
-    })?;
+    let mut evaluation = evaluate_mashups(
+        classifier,
+        &options,
+        &remixer,
+        args.seed,
+        args.mashups,
+        &mut |done| {
+            progress.set(done, "mashups");
+            interrupt::check()
+        },
+    )?;
     progress.finish();
     evaluation.title = format!("{} of {of}", evaluation.title);
     Ok(evaluation)
@@ -143,8 +154,9 @@ fn judge_songs(
         };
         side.iter().map(|id| recording(id).to_string()).collect()
     });
+    let options = args.windows.options(AudioLimits::default())?;
     let mut progress = Progress::new(0);
-    let mut evaluation = evaluate_songs(classifier, folder, only.as_ref(), &mut |done, total| {
+    let mut evaluation = evaluate_songs(classifier, &options, folder, only.as_ref(), &mut |done, total| {
         progress.set_total(total);
         progress.set(done, "songs");
         interrupt::check()

@@ -4,8 +4,10 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use messymash::Classifier;
 use messymash::audio::{AudioLimits, AudioStream};
+use messymash::classifier::{ClassifyOptions, Tail, Windows};
 use messymash::dataset::{DatasetOptions, MessyMashup, is_sound};
 use walkdir::WalkDir;
 
@@ -28,6 +30,59 @@ impl ModelArgs {
             None => Classifier::bundled().context("the model inside this program"),
             Some(model) => Classifier::from_pretrained(model).context("cannot load the model"),
         }
+    }
+}
+
+/// Which part of a sound a command is to hear.
+#[derive(Debug, clap::Args)]
+pub struct WindowArgs {
+    /// Hear the whole file, or only its first ten seconds
+    #[arg(long, default_value = "all")]
+    windows: WindowsArg,
+    /// Seconds from one window of about ten seconds to the next
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.24)]
+    hop: f64,
+    /// What fills the last window where too little sound is left for it
+    #[arg(long, default_value = "shift")]
+    tail: TailArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WindowsArg {
+    /// The whole file
+    All,
+    /// The first window only, exactly as the transformers pipeline hears it
+    First,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TailArg {
+    /// Sound from before it: the window ends with the file (a file shorter than a window is repeated)
+    Shift,
+    /// The rest of the file, repeated
+    Repeat,
+    /// Zeros
+    Pad,
+}
+
+impl WindowArgs {
+    /// As the library takes them, checked.
+    pub fn options(&self, limits: AudioLimits) -> Result<ClassifyOptions> {
+        let options = ClassifyOptions {
+            windows: match self.windows {
+                WindowsArg::All => Windows::All { hop: self.hop },
+                WindowsArg::First => Windows::First,
+            },
+            tail: match self.tail {
+                TailArg::Shift => Tail::Shift,
+                TailArg::Repeat => Tail::Repeat,
+                TailArg::Pad => Tail::Pad,
+            },
+            limits,
+            ..ClassifyOptions::default()
+        };
+        options.check()?;
+        Ok(options)
     }
 }
 

@@ -29,6 +29,9 @@ pub struct Args {
         conflicts_with = "resume"
     )]
     data: Vec<PathBuf>,
+    /// A further folder of noise (any sound files), besides those of the recipe. May be given several times
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    noise: Vec<PathBuf>,
     /// The run directory to make; it must not exist yet, or be empty
     #[arg(
         long,
@@ -46,10 +49,15 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
-    let config = match &args.config {
+    let mut config = match &args.config {
         Some(path) => TrainConfig::load(path)?,
         None => TrainConfig::default(),
     };
+    for folder in &args.noise {
+        // Absolute, since a training may be resumed from elsewhere.
+        let folder = std::path::absolute(folder).with_context(|| folder.display().to_string())?;
+        config.data.extra_noise.push(folder);
+    }
     interrupt::listen()?;
     let mut progress = Progress::new(0);
     let mut on_event = |event: TrainEvent| {

@@ -24,7 +24,7 @@ pub fn softmax(logits: &mut [f32]) {
 /// If the lengths do not fit or a target is no class.
 pub fn cross_entropy(logits: &[f32], targets: &[usize], smoothing: f32, gradient: &mut [f32]) -> f32 {
     assert_eq!(logits.len(), gradient.len());
-    assert!(!targets.is_empty() && logits.len() % targets.len() == 0);
+    assert!(!targets.is_empty() && logits.len().is_multiple_of(targets.len()));
     let classes = logits.len() / targets.len();
     assert!(targets.iter().all(|&t| t < classes), "a target that is no class");
     let examples = targets.len() as f32;

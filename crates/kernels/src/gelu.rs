@@ -14,7 +14,7 @@ const CHUNK: usize = 4096;
 /// remains here; it shares its exponential with φ.
 #[inline(always)]
 fn normal(x: f32) -> (f32, f32) {
-    const FRAC_1_SQRT_2PI: f32 = 0.398_942_28;
+    const FRAC_1_SQRT_2PI: f32 = 0.398_942_3;
     let bell = exp(-0.5 * x * x);
     let t = 1.0 / (1.0 + 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2 * x.abs());
     let p = 1.061_405_4;

@@ -237,7 +237,7 @@ impl Ast {
     fn embed(&self, batch: Batch<'_>, a: &mut Activations, kept_layers: usize) -> Result<Span> {
         let (d, input_len) = (self.config.hidden_size, self.config.input_len());
         let (all, clips) = (self.config.grid().patches(), batch.input_values.len() / input_len);
-        if clips == 0 || batch.input_values.len() % input_len != 0 {
+        if clips == 0 || !batch.input_values.len().is_multiple_of(input_len) {
             return Err(Error::Config(format!(
                 "an input of {} values is no whole number of clips of {} frames and {} bins",
                 batch.input_values.len(),
@@ -251,7 +251,7 @@ impl Ast {
             Some(keep) => a.keep.extend(keep),
         }
         let kept = a.keep.len() / clips;
-        if kept == 0 || a.keep.len() % clips != 0 || a.keep.iter().any(|&n| n >= all) {
+        if kept == 0 || !a.keep.len().is_multiple_of(clips) || a.keep.iter().any(|&n| n >= all) {
             return Err(Error::Config(format!(
                 "{} patches kept in {clips} clips of {all}",
                 a.keep.len()

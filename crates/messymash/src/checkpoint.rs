@@ -453,7 +453,11 @@ pub fn interpolate_positions(stored: &Parameter, config: &AstConfig) -> Option<V
         return None;
     };
     let patches = tokens.checked_sub(2)?;
-    if !stored.name.ends_with("position_embeddings") || width != d || patches == 0 || patches % rows != 0 {
+    if !stored.name.ends_with("position_embeddings")
+        || width != d
+        || patches == 0
+        || !patches.is_multiple_of(rows)
+    {
         return None;
     }
     let from = patches / rows;

@@ -16,6 +16,9 @@ use crate::{Error, Result, Warning, Waveform};
 /// A last window is heard only if it brings this much new sound, in seconds; less tells nothing that the mean would show.
 const LEAST_NEW_SECONDS: f64 = 0.5;
 
+/// Samples of one frame.
+const LEAST_SAMPLES: usize = 400;
+
 /// Below this many seconds a prediction comes with the warning `short_clip`.
 const SHORT_SECONDS: f64 = 1.0;
 
@@ -62,8 +65,8 @@ impl Predictions {
 /// Which part of a sound is heard.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Windows {
-    /// The whole sound, in windows `hop` seconds apart. What remains at the end is heard in a last window that ends with the
-    /// sound; a sound shorter than one window is repeated to fill it.
+    /// The whole sound, in windows `hop` seconds apart. A rest of half a second or more at the end gets a window of its
+    /// own, filled as [`ClassifyOptions::tail`] says.
     All {
         /// Seconds from one window's start to the next, at least 0.1.
         hop: f64,
@@ -72,11 +75,27 @@ pub enum Windows {
     First,
 }
 
+/// What fills the last window where too little sound is left for it, or the only one of a short sound.
+///
+/// Which validates best is measured in `docs/experiments.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tail {
+    /// The window begins earlier, so that it ends with the sound; a sound shorter than a window is repeated.
+    #[default]
+    Shift,
+    /// The rest is repeated until the window is full.
+    Repeat,
+    /// The rest is followed by zeros, as `transformers` pads.
+    Pad,
+}
+
 /// How a sound is classified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassifyOptions {
     /// Which part is heard. By default all, in windows 10.24 s apart (1024 frames, so that they touch).
     pub windows: Windows,
+    /// What fills a window that the sound does not; of no account with [`Windows::First`], which pads.
+    pub tail: Tail,
     /// What is accepted as sound.
     pub limits: AudioLimits,
     /// Windows computed at once. More may be faster and takes more memory.
@@ -87,6 +106,7 @@ impl Default for ClassifyOptions {
     fn default() -> Self {
         Self {
             windows: Windows::All { hop: 10.24 },
+            tail: Tail::default(),
             limits: AudioLimits::default(),
             batch: 4,
         }
@@ -222,9 +242,16 @@ impl Classifier {
     /// # Errors
     /// [`Error::TooShort`] below 25 ms; [`Error::InvalidAudio`] if the sample rate is out of range.
     pub fn classify(&self, waveform: &Waveform) -> Result<Predictions> {
-        let options = ClassifyOptions::default();
+        self.classify_with(waveform, &ClassifyOptions::default())
+    }
+
+    /// Classifies a sound in memory.
+    ///
+    /// # Errors
+    /// As [`Classifier::classify`]; [`Error::Config`] for a hop out of range.
+    pub fn classify_with(&self, waveform: &Waveform, options: &ClassifyOptions) -> Result<Predictions> {
         let stream = AudioStream::from_waveform(waveform, &options.limits)?;
-        self.classify_stream(stream, &options, &mut |_| Ok(()))
+        self.classify_stream(stream, options, &mut |_| Ok(()))
     }
 
     /// Classifies a sound as it is decoded; memory does not grow with its length, but for some hundred bytes a window.
@@ -349,6 +376,7 @@ struct WindowSource {
     hop: usize,
     least_new: usize,
     windows: Windows,
+    tail: Tail,
     done: bool,
 }
 
@@ -370,6 +398,10 @@ impl WindowSource {
             hop,
             least_new: (LEAST_NEW_SECONDS * rate) as usize,
             windows: options.windows,
+            tail: match options.windows {
+                Windows::First => Tail::Pad,
+                Windows::All { .. } => options.tail,
+            },
             done: false,
         })
     }
@@ -414,33 +446,28 @@ impl WindowSource {
             return Ok(Some(window));
         }
         self.done = true;
-        if self.heard == 0 {
-            return Ok(Some(Window {
-                samples: self.short(total),
-                start: 0,
-                end: total,
-            }));
-        }
-        if total < self.heard + self.least_new {
+        if self.heard > 0 && total < self.heard + self.least_new {
             return Ok(None);
         }
-        let start = total - self.window;
+        let start = match self.tail {
+            Tail::Shift => total.saturating_sub(self.window),
+            // With a hop beyond the window's length the next window may lie behind the end.
+            Tail::Repeat | Tail::Pad if self.heard > 0 && total < self.next_start + LEAST_SAMPLES => {
+                return Ok(None);
+            }
+            Tail::Repeat | Tail::Pad => self.next_start,
+        };
         self.heard = total;
+        let mut samples = self.piece(start, total);
+        // Less than one frame is the extractor's error to report, and nothing to repeat.
+        if self.tail != Tail::Pad && (LEAST_SAMPLES..self.window).contains(&samples.len()) {
+            samples = samples.iter().copied().cycle().take(self.window).collect();
+        }
         Ok(Some(Window {
-            samples: self.piece(start, total),
+            samples,
             start,
             end: total,
         }))
-    }
-
-    /// All of a sound that is shorter than a window, repeated to fill it unless the model is to pad.
-    fn short(&mut self, total: usize) -> Vec<f32> {
-        self.heard = total;
-        let least = 400; // one frame; less is the extractor's error to report
-        if self.windows == Windows::First || total < least {
-            return self.buffer.clone();
-        }
-        self.buffer.iter().copied().cycle().take(self.window).collect()
     }
 
     fn piece(&self, start: usize, end: usize) -> Vec<f32> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::classifier::Prediction;
+use crate::classifier::{ClassifyOptions, Prediction};
 use crate::metrics::{
     CalibrationBin, ClassFigures, Confusion, argmax, calibration, calibration_error, log_loss,
 };
@@ -252,7 +252,7 @@ fn interval(value: f64, draws: impl Iterator<Item = f64>) -> Interval {
     }
 }
 
-/// Judges a model by mashups 0 to `count` - 1 of `seed` (epoch 0) that `remixer` makes.
+/// Judges a model by mashups 0 to `count` - 1 of `seed` (epoch 0) that `remixer` makes, heard as `options` say.
 ///
 /// `progress` is told how many are done; what error it returns ends the work.
 ///
@@ -260,6 +260,7 @@ fn interval(value: f64, draws: impl Iterator<Item = f64>) -> Interval {
 /// [`Error::Config`] if the model lacks a genre of the remixer; those of [`Remixer::make`]; what `progress` says.
 pub fn evaluate_mashups(
     classifier: &Classifier,
+    options: &ClassifyOptions,
     remixer: &Remixer,
     seed: u64,
     count: u64,
@@ -273,7 +274,10 @@ pub fn evaluate_mashups(
             .map(|&index| {
                 let (remix, waveform) = remixer.make(seed, 0, index)?;
                 let truth = class_of(classifier, &remix.genre)?;
-                let scores = scores(classifier, &classifier.classify(&waveform)?.predictions);
+                let scores = scores(
+                    classifier,
+                    &classifier.classify_with(&waveform, options)?.predictions,
+                );
                 let name = format!("mashup {index}");
                 Ok(Judged {
                     name,
@@ -296,7 +300,7 @@ pub fn evaluate_mashups(
     })
 }
 
-/// Judges a model by whole labelled songs, `folder/<genre>/<file>`; with `only`, by those of the named recordings (such as
+/// Judges a model by whole labelled songs, `folder/<genre>/<file>`, heard as `options` say; with `only`, by those of the named recordings (such as
 /// `blues/blues.00005`, see [`dataset::recording`]).
 ///
 /// Files that cannot be heard are listed in the record and do not stop the rest. `progress` is told how many of how many are
@@ -306,6 +310,7 @@ pub fn evaluate_mashups(
 /// [`Error::Dataset`] if there is no song; [`Error::Config`] if the model lacks a genre; what `progress` says.
 pub fn evaluate_songs(
     classifier: &Classifier,
+    options: &ClassifyOptions,
     folder: &Path,
     only: Option<&BTreeSet<String>>,
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
@@ -326,11 +331,12 @@ pub fn evaluate_songs(
             .par_iter()
             .map(|song| {
                 let truth = class_of(classifier, &song.genre)?;
-                let predictions =
-                    match Waveform::open(&song.path).and_then(|sound| classifier.classify(&sound)) {
-                        Ok(predictions) => predictions.predictions,
-                        Err(error) => return Ok(Err(format!("{}: {error}", song.path.display()))),
-                    };
+                let predictions = match Waveform::open(&song.path)
+                    .and_then(|sound| classifier.classify_with(&sound, options))
+                {
+                    Ok(predictions) => predictions.predictions,
+                    Err(error) => return Ok(Err(format!("{}: {error}", song.path.display()))),
+                };
                 let songs = vec![dataset::recording(&song.id()).to_string()];
                 let scores = scores(classifier, &predictions);
                 Ok(Ok(Judged {

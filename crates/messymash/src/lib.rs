@@ -1,4 +1,27 @@
 //! Tells the genre of messy audio, and trains the Audio Spectrogram Transformer (AST) that does.
+//!
+//! ```
+//! use messymash::{Classifier, Waveform};
+//!
+//! fn main() -> messymash::Result<()> {
+//! #   std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
+//!     let classifier = Classifier::bundled()?; // or Classifier::from_pretrained("runs/remix/best")?
+//!     let song = Waveform::open("samples/mashup.flac")?;
+//!     for prediction in classifier.classify(&song)?.top(3) {
+//!         println!("{:5.1}%  {}", 100.0 * prediction.score, prediction.label);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! That is all most callers need. Every stage behind it is public, in the order in which sound passes through them:
+//! [`audio`] (any file or bytes as a stream of mono samples), [`fbank`] and [`features`] (the model's input),
+//! [`ast`] (the model), [`checkpoint`] (a Hugging Face directory, in and out), [`classifier`] (windows, and one answer).
+//! For training: [`dataset`] (the Messy Mashup layout, divided by song), [`remix`] (cross-song recombination),
+//! [`specaugment`], [`optim`], [`train`], [`run`]. For judging: [`evaluate`], [`metrics`], [`report`].
+//!
+//! Work is spread over the current rayon pool. Nothing here prints, reads the network, or panics on any input; errors say
+//! what the caller can do ([`Error`]).
 #![forbid(unsafe_code)]
 
 pub mod ast;
@@ -20,6 +43,11 @@ pub mod run;
 pub mod separate;
 pub mod specaugment;
 pub mod train;
+
+/// The README's example must compile too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
 
 pub use audio::{Warning, Waveform};
 pub use classifier::{Classifier, Prediction, Predictions};

@@ -230,7 +230,7 @@ impl TrainConfig {
                 self.mashups_per_epoch, self.batch_size
             ));
         }
-        if self.batch_size % self.micro_batch != 0 {
+        if !self.batch_size.is_multiple_of(self.micro_batch) {
             return fail(format!(
                 "micro_batch {} does not divide batch_size {}",
                 self.micro_batch, self.batch_size
@@ -379,6 +379,7 @@ pub fn train(
     let model = config.first_model(&dataset.genres)?;
     let inventory = dataset.inventory();
     on_event(TrainEvent::Note(inventory.to_string()))?;
+    inventory.check()?;
     for note in &model.notes {
         on_event(TrainEvent::Note(note.clone()))?;
     }
@@ -614,7 +615,7 @@ impl<'a> Trainer<'a> {
             mashups_per_second: (taken * self.config.batch_size as u64) as f64 / seconds,
             seconds_left: seconds / taken as f64 * (schedule.total_steps - self.state.step) as f64,
         });
-        let epoch_ends = self.state.step % self.config.steps_per_epoch() == 0;
+        let epoch_ends = self.state.step.is_multiple_of(self.config.steps_per_epoch());
         if heard.is_err() && !epoch_ends {
             self.save_last()?;
         }
@@ -622,7 +623,7 @@ impl<'a> Trainer<'a> {
             let validated = self.validate()?;
             on_event(validated)?;
             self.save_last()?;
-        } else if self.state.step % self.config.save_every_steps == 0 {
+        } else if self.state.step.is_multiple_of(self.config.save_every_steps) {
             self.save_last()?;
         }
         heard

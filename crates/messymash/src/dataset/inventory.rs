@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::{MessyMashup, Stem};
+use super::{MessyMashup, Stem, first_five};
 use crate::audio::{AudioLimits, AudioStream};
+use crate::{Error, Result};
 
 /// RMS level under which a file counts as silent, in dB of full scale. Digital silence has none, dither of one 16-bit
 /// step -90; quiet classical music has about -50.
@@ -179,6 +180,27 @@ impl Inventory {
         }
     }
 
+    /// Checks that every file can be read: better to know now than hours into a training.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] that names the first five files that cannot be, and why the first cannot.
+    pub fn check(&self) -> Result<()> {
+        let unreadable: Vec<&Problem> = self.problems_of(ProblemKind::Unreadable).collect();
+        let Some(first) = unreadable.first() else {
+            return Ok(());
+        };
+        let names: Vec<String> = unreadable.iter().map(|p| p.path.display().to_string()).collect();
+        Err(Error::Dataset {
+            path: first.path.clone(),
+            message: format!(
+                "{} of the data's files cannot be read: {}. The first: {} Replace them, or remove their songs",
+                names.len(),
+                first_five(&names),
+                first.message
+            ),
+        })
+    }
+
     /// The problems of one kind.
     pub fn problems_of(&self, kind: ProblemKind) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(move |problem| problem.kind == kind)
@@ -186,7 +208,7 @@ impl Inventory {
 }
 
 /// Decodes a file in blocks, so that memory does not grow with its length.
-fn decode(path: &Path) -> Result<Decoded, String> {
+fn decode(path: &Path) -> std::result::Result<Decoded, String> {
     let mut stream = AudioStream::open(path, &AudioLimits::default()).map_err(|error| error.to_string())?;
     let rate = stream.sample_rate();
     let (mut block, mut count, mut energy) = (Vec::new(), 0usize, 0.0f64);
@@ -218,7 +240,11 @@ fn decode(path: &Path) -> Result<Decoded, String> {
 }
 
 /// Notes what is wrong with a file; gives back what could be decoded.
-fn report(path: &Path, decoded: Result<Decoded, String>, problems: &mut Vec<Problem>) -> Option<Decoded> {
+fn report(
+    path: &Path,
+    decoded: std::result::Result<Decoded, String>,
+    problems: &mut Vec<Problem>,
+) -> Option<Decoded> {
     let mut note = |kind, message| {
         problems.push(Problem {
             path: path.to_path_buf(),

@@ -1,0 +1,32 @@
+# Everything here is one line that can be typed by hand as well.
+.PHONY: test check deny reference bench-peers sample golden
+
+test:            ## what the README calls its test command
+	cargo test --workspace
+
+check: deny      ## what CI gates: formatting, lints, documentation, dependencies, tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps
+	cargo test --workspace
+
+deny:            ## licences and sources of the dependencies (cargo install cargo-deny --locked)
+	cargo deny check licenses bans sources
+
+reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
+	cargo build --release
+	cargo test --release --package messymash --test base_size -- --ignored
+	tools/reference.sh
+
+bench-peers:     ## speed beside torch and torchaudio, on a machine that does nothing else (see docs/benchmarks.md)
+	cargo build --release --example bench
+	tools/reference.sh bench_peers.py
+
+sample:          ## the free sound in samples/, made again (needs numpy and soundfile)
+	python3 tools/make_samples.py
+
+golden:          ## the golden files of the tests, made again (needs the packages of `make reference`, and ffmpeg and sox)
+	tools/reference.sh golden_features.py
+	tools/reference.sh golden_model.py
+	tools/reference.sh golden_resample.py
+	tools/golden_audio.sh

@@ -1,0 +1,317 @@
+//! The loop on a small data set: it learns, it stops and goes on, and it refuses what it cannot train on.
+// A failed unwrap is a failed test, in helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use messymash::checkpoint::Checkpoint;
+use messymash::dataset::{MessyMashup, Split};
+use messymash::remix::{RemixOptions, Remixer};
+use messymash::train::{TrainConfig, TrainEvent, resume, train};
+use messymash::{Error, Result};
+use tempfile::TempDir;
+
+/// A folder with the data in `data/` and the recipe in `recipe.toml`.
+struct World {
+    dir: TempDir,
+}
+
+impl World {
+    fn new(recipe: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        common::write_data(&dir.path().join("data"));
+        fs::write(dir.path().join("recipe.toml"), recipe).unwrap();
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn config(&self) -> TrainConfig {
+        TrainConfig::load(&self.path("recipe.toml")).unwrap()
+    }
+
+    fn train(&self, run: &str, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) -> Result<()> {
+        train(&self.config(), &[self.path("data")], &self.path(run), on_event)
+    }
+}
+
+fn listen(_: TrainEvent) -> Result<()> {
+    Ok(())
+}
+
+/// Interrupts when that many steps have been taken.
+fn stop_at(wanted: u64) -> impl FnMut(TrainEvent) -> Result<()> {
+    move |event| match event {
+        TrainEvent::Step { step, .. } if step == wanted => Err(Error::Interrupted),
+        _ => Ok(()),
+    }
+}
+
+/// The log without the times of day that it tells.
+fn log(run: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines()
+        .map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line.as_object_mut().unwrap().remove("seconds");
+            line
+        })
+        .collect()
+}
+
+fn assert_same_run(a: &Path, b: &Path) {
+    for file in [
+        "last/model.safetensors",
+        "last/optimizer.safetensors",
+        "best/model.safetensors",
+        "split.json",
+        "config.toml",
+    ] {
+        assert!(
+            fs::read(a.join(file)).unwrap() == fs::read(b.join(file)).unwrap(),
+            "{file} differs"
+        );
+    }
+    assert_eq!(log(a), log(b));
+}
+
+#[test]
+fn it_learns_what_a_child_could_tell() {
+    let world = World::new(&common::recipe(12));
+    let (mut scores, mut losses, mut notes) = (Vec::new(), Vec::new(), String::new());
+    world
+        .train("run", &mut |event| {
+            match event {
+                TrainEvent::Validated { macro_f1, .. } => scores.push(macro_f1),
+                TrainEvent::Step { loss, .. } => losses.push(loss),
+                TrainEvent::Note(note) => notes.push_str(&note),
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((scores.len(), losses.len()), (12, 96));
+    assert!(scores.iter().copied().fold(0.0, f64::max) > 0.95, "{scores:?}");
+    assert!(
+        losses[90..].iter().sum::<f32>() < 0.7 * losses[..6].iter().sum::<f32>(),
+        "{losses:?}"
+    );
+    assert!(
+        notes.contains("8 songs") && notes.contains("parameters"),
+        "{notes}"
+    );
+    let best = Checkpoint::load(&world.path("run/best")).unwrap();
+    assert_eq!(best.ast.config().labels(), ["blues", "rock"]);
+    // The resolved recipe is the recipe, every default written out.
+    assert_eq!(
+        TrainConfig::load(&world.path("run/config.toml")).unwrap(),
+        world.config()
+    );
+}
+
+#[test]
+fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
+    let world = World::new(&common::recipe(2));
+    world.train("whole", &mut listen).unwrap();
+    // In the middle of an epoch, at the end of one (8 steps), and twice.
+    for (run, stops) in [("middle", vec![5]), ("edge", vec![8]), ("twice", vec![2, 11])] {
+        let path = world.path(run);
+        let first = world.train(run, &mut stop_at(stops[0]));
+        assert!(matches!(first, Err(Error::Interrupted)), "{first:?}");
+        for stop in &stops[1..] {
+            assert!(matches!(
+                resume(&path, &mut stop_at(*stop)),
+                Err(Error::Interrupted)
+            ));
+        }
+        resume(&path, &mut listen).unwrap();
+        assert_same_run(&world.path("whole"), &path);
+    }
+    // A finished run has nothing left to do.
+    resume(&world.path("whole"), &mut listen).unwrap();
+    assert_same_run(&world.path("whole"), &world.path("middle"));
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let world = World::new(&common::recipe(1));
+    for (run, threads) in [("one", 1), ("three", 3)] {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| world.train(run, &mut listen)).unwrap();
+    }
+    assert_same_run(&world.path("one"), &world.path("three"));
+}
+
+#[test]
+fn nothing_of_a_validation_song_or_its_noise_reaches_training() {
+    let world = World::new(&common::recipe(1));
+    world.train("run", &mut listen).unwrap();
+    let split = Split::load(&world.path("run/split.json")).unwrap();
+    assert_eq!((split.train.len(), split.validation.len()), (6, 2));
+    assert_eq!(
+        (split.validation_folds.clone(), split.train_folds.len()),
+        (vec![5], 4)
+    );
+    let data = MessyMashup::open(&[world.path("data")], &Default::default()).unwrap();
+    let options = RemixOptions {
+        seconds: 0.26,
+        ..RemixOptions::default()
+    };
+    let remixer = Remixer::new(&data, &split.train, &split.train_folds, options).unwrap();
+    for index in 0..200 {
+        let remix = remixer.draw(3, 0, index).unwrap();
+        assert!(
+            remix.songs().iter().all(|song| split.train.contains(song)),
+            "{remix:?}"
+        );
+        assert!(
+            remix.noises.iter().all(|noise| !noise.id.contains("/5-")),
+            "{remix:?}"
+        );
+    }
+}
+
+#[test]
+fn fine_tuning_keeps_the_body_and_says_that_the_head_is_new() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/model/small/hf");
+    let shape = common::recipe(1);
+    let (head, rest) = shape.split_once("[model]").unwrap();
+    let (_, rest) = rest.split_once("[validation]").unwrap();
+    // With a learning rate of zero the body must come out as it went in.
+    let head = head.replace("learning_rate = 3e-3", "learning_rate = 0.0");
+    let world = World::new(&format!(
+        "init = {:?}\n{head}[validation]{rest}",
+        golden.to_str().unwrap()
+    ));
+    let mut notes = String::new();
+    world
+        .train("run", &mut |event| {
+            if let TrainEvent::Note(note) = event {
+                notes.push_str(&note);
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert!(
+        notes.contains("(5 labels) is replaced by a new, untrained one (2 labels)"),
+        "{notes}"
+    );
+    let (before, after) = (
+        Checkpoint::load(&golden).unwrap(),
+        Checkpoint::load(&world.path("run/last")).unwrap(),
+    );
+    for (a, b) in before
+        .ast
+        .weights()
+        .parameters()
+        .iter()
+        .zip(after.ast.weights().parameters())
+    {
+        if a.name.starts_with("classifier.dense") {
+            assert_ne!(a.shape, b.shape);
+        } else if !a.name.starts_with("classifier.") {
+            assert_eq!(*a, b);
+        }
+    }
+    assert_eq!(after.ast.config().labels(), ["blues", "rock"]);
+}
+
+#[test]
+fn what_cannot_be_trained_on_is_told_before_the_first_step() {
+    let world = World::new(&common::recipe(1));
+    let never = &mut |event| match event {
+        TrainEvent::Step { .. } => panic!("a step was taken"),
+        _ => Ok(()),
+    };
+    // A folder in use.
+    fs::create_dir_all(world.path("full")).unwrap();
+    fs::write(world.path("full/thesis.txt"), "years of work").unwrap();
+    let error = world.train("full", never).unwrap_err().to_string();
+    assert!(error.contains("not empty"), "{error}");
+    // A stem that is no sound.
+    let stem = world.path("data/genres_stems/rock/song1/bass.wav");
+    let sound = fs::read(&stem).unwrap();
+    fs::write(&stem, "not a sound").unwrap();
+    let error = world.train("run", never).unwrap_err().to_string();
+    assert!(
+        error.contains("song1/bass.wav") && error.contains("cannot be read"),
+        "{error}"
+    );
+    // A stem that is not there.
+    fs::remove_file(&stem).unwrap();
+    let error = world.train("run", never).unwrap_err().to_string();
+    assert!(error.contains("rock/song1 (bass)"), "{error}");
+    assert!(!world.path("run").exists(), "nothing is left behind");
+    fs::write(&stem, sound).unwrap();
+    world.train("run", &mut listen).unwrap();
+    // A run whose data has changed under it.
+    fs::remove_dir_all(world.path("data/genres_stems/blues/song0")).unwrap();
+    let error = resume(&world.path("run"), never).unwrap_err().to_string();
+    assert!(error.contains("blues/song0"), "{error}");
+    let error = resume(&world.path("data"), never).unwrap_err().to_string();
+    assert!(error.contains("no run directory"), "{error}");
+}
+
+#[test]
+fn two_trainings_do_not_share_a_folder() {
+    let world = World::new(&common::recipe(1));
+    let path = world.path("run");
+    let mut refused = None;
+    world
+        .train("run", &mut |event| {
+            if matches!(event, TrainEvent::Step { step: 1, .. }) {
+                refused = resume(&path, &mut listen).err().map(|e| e.to_string());
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert!(refused.unwrap().contains("another process is training"));
+}
+
+#[test]
+fn a_recipe_with_a_mistake_names_it() {
+    let world = World::new("");
+    let path = world.path("recipe.toml");
+    for (recipe, named) in [
+        ("epoch = 3", "epoch"),
+        ("epochs = \"3\"", "epochs"),
+        ("epochs = 0", "epochs is 0"),
+        ("[remix]\ngain = [1.0, 0.5]", "remix.gain"),
+        ("[remix]\ngian = [0.5, 1.0]", "remix.gian"),
+        ("micro_batch = 7", "micro_batch 7 does not divide batch_size 32"),
+        ("label_smoothing = 1.0", "label_smoothing"),
+        ("learning_rate = -1.0", "learning_rate"),
+        ("learning_rate = nan", "learning_rate"),
+        ("init = \"x\"\n[model]\nhidden_size = 8", "init"),
+        ("seed = [", "TOML"),
+    ] {
+        fs::write(&path, recipe).unwrap();
+        let error = TrainConfig::load(&path).unwrap_err().to_string();
+        assert!(
+            error.contains(named) && error.contains("recipe.toml"),
+            "{recipe}: {error}"
+        );
+    }
+    fs::write(&path, "").unwrap();
+    assert_eq!(TrainConfig::load(&path).unwrap(), TrainConfig::default());
+}
+
+#[test]
+fn every_recipe_of_the_repository_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let recipes: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(!recipes.is_empty());
+    for recipe in recipes {
+        TrainConfig::load(&recipe).unwrap();
+    }
+}
