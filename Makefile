@@ -15,7 +15,6 @@ deny:            ## licences and sources of the dependencies (cargo install carg
 
 reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
 	cargo build --release
-	cargo test --release --package messymash --test base_size -- --ignored
 	tools/reference.sh
 
 bench-peers:     ## speed beside torch and torchaudio, on a machine that does nothing else (see docs/benchmarks.md)

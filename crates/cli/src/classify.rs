@@ -51,7 +51,7 @@ enum Format {
     Text,
     /// One JSON list
     Json,
-    /// One JSON object a line, each as soon as it is ready
+    /// One JSON object a line, in the order of the files
     Jsonl,
     /// One row a file, one column a genre
     Csv,
@@ -245,16 +245,16 @@ impl<'a, W: Write> Printer<'a, W> {
                 warnings,
                 ..
             } => {
-                let genre = predictions.first().map_or("", |p| &p.label).to_uppercase();
+                let genre = printable(predictions.first().map_or("", |p| &p.label)).to_uppercase();
                 writeln!(out, "{genre}  {} ({})", printable(file), clock(*seconds))?;
                 for p in predictions {
                     let percent = 100.0 * p.score;
                     let bar = "█".repeat((p.score * 30.0).round() as usize);
-                    writeln!(out, "  {:<12} {percent:5.1} %  {bar}", p.label)?;
+                    writeln!(out, "  {:<12} {percent:5.1} %  {bar}", printable(&p.label))?;
                 }
                 if self.timeline {
                     for (start, end, label) in segments(windows) {
-                        writeln!(out, "  {}–{}  {label}", clock(start), clock(end))?;
+                        writeln!(out, "  {}–{}  {}", clock(start), clock(end), printable(label))?;
                     }
                 }
                 for warning in warnings {

@@ -2,24 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use messymash::audio::AudioLimits;
 use messymash::dataset::{Split, recording};
-use messymash::evaluate::{Evaluation, evaluate_mashups, evaluate_songs};
+use messymash::evaluate::{Evaluation, Interval, Measures, evaluate_mashups, evaluate_songs};
 use messymash::remix::{RemixOptions, Remixer};
 use messymash::train::TrainConfig;
 use messymash::{Classifier, atomic, report};
 
-use crate::input::{DataArgs, ModelArgs, ThreadArgs, WindowArgs};
+use crate::input::{DataArgs, ModelArgs, ThreadArgs, WindowArgs, printable};
 use crate::progress::Progress;
 use crate::{Outcome, interrupt};
 
 /// Judge a model by labelled sound: by mashups with noise (--data), or by whole songs as they are (--songs).
 ///
-/// Prints macro F1 with its 95 % interval (a bootstrap over songs), and writes a report for people (report.html, report.md), the
+/// Prints macro F1 with its 95 % interval (which allows for shared songs), and writes a report for people (report.html, report.md), the
 /// confusion matrix as a picture (confusion.svg) and every answer (evaluation.json). With the split.json of a training run,
 /// only songs and noise that the training never heard are used, unless --side train asks for the others.
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
     /// Judge by whole songs, DIR/<genre>/<file>, instead of mashups
-    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "noise", "allow_missing_stems", "mashups", "seed", "config"])]
     songs: Option<PathBuf>,
     #[command(flatten)]
     windows: WindowArgs,
@@ -40,7 +41,7 @@ pub struct Args {
     #[arg(long, default_value = "validation", requires = "split")]
     side: Side,
     /// How many mashups to judge by
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     mashups: u64,
     /// Another seed gives other mashups; the same seed gives the same ones
     #[arg(long, value_name = "S", default_value_t = 1000)]
@@ -55,6 +56,10 @@ pub struct Args {
     threads: ThreadArgs,
 }
 
+/// Why there is nothing to judge by.
+const NO_UNHEARD_SONG: &str =
+    "the split keeps no song from training; use --side train to judge by training songs";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Side {
     /// Songs that trained the model
@@ -66,22 +71,26 @@ enum Side {
 pub fn run(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let classifier = args.model.load()?;
+    // Before the work: a folder that cannot be made must not cost an evaluation.
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     interrupt::listen()?;
     let split = args.split.as_deref().map(Split::load).transpose()?;
     let evaluation = match &args.songs {
         Some(folder) => judge_songs(args, &classifier, folder, split)?,
         None => judge_mashups(args, &classifier, split)?,
     };
-    let measures = evaluation.measure()?;
-    write_report(&args.out, &evaluation)?;
-    let shown = |i: messymash::evaluate::Interval| format!("{:.4} [{:.4}, {:.4}]", i.value, i.low, i.high);
-    println!("{}", evaluation.title);
-    println!("macro F1  {}", shown(measures.macro_f1));
-    println!("accuracy  {}", shown(measures.accuracy));
-    println!("report    {}", args.out.join("report.html").display());
     for failure in &evaluation.failures {
-        eprintln!("{}", crate::input::printable(failure));
+        eprintln!("{}", printable(failure));
     }
+    let measures = evaluation.measure()?;
+    write_report(&args.out, &evaluation, &measures)?;
+    let shown = |i: Interval| format!("{:.4} [{:.4}, {:.4}]", i.value, i.low, i.high);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", evaluation.title)?;
+    writeln!(out, "macro F1  {}", shown(measures.macro_f1))?;
+    writeln!(out, "accuracy  {}", shown(measures.accuracy))?;
+    writeln!(out, "report    {}", args.out.join("report.html").display())?;
     Ok(if evaluation.failures.is_empty() {
         Outcome::AllWell
     } else {
@@ -154,6 +163,9 @@ fn judge_songs(
         };
         side.iter().map(|id| recording(id).to_string()).collect()
     });
+    if only.as_ref().is_some_and(BTreeSet::is_empty) {
+        bail!("{NO_UNHEARD_SONG}");
+    }
     let options = args.windows.options(AudioLimits::default())?;
     let mut progress = Progress::new(0);
     let mut evaluation = evaluate_songs(classifier, &options, folder, only.as_ref(), &mut |done, total| {
@@ -173,14 +185,19 @@ fn judge_songs(
     Ok(evaluation)
 }
 
-fn write_report(out: &Path, evaluation: &Evaluation) -> Result<()> {
-    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+fn write_report(out: &Path, evaluation: &Evaluation, measures: &Measures) -> Result<()> {
     atomic::write(&out.join("evaluation.json"), evaluation.to_json()?.as_bytes())?;
-    atomic::write(&out.join("report.md"), report::markdown(evaluation)?.as_bytes())?;
-    atomic::write(&out.join("report.html"), report::html(evaluation)?.as_bytes())?;
+    atomic::write(
+        &out.join("report.md"),
+        report::markdown(evaluation, measures).as_bytes(),
+    )?;
+    atomic::write(
+        &out.join("report.html"),
+        report::html(evaluation, measures).as_bytes(),
+    )?;
     atomic::write(
         &out.join("confusion.svg"),
-        report::confusion_svg(evaluation)?.as_bytes(),
+        report::confusion_svg(evaluation, measures).as_bytes(),
     )?;
     Ok(())
 }

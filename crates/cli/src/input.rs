@@ -160,9 +160,14 @@ impl Sound {
                 let mut bytes = Vec::new();
                 std::io::stdin()
                     .lock()
-                    .take(MAX_STDIN)
+                    .take(MAX_STDIN + 1)
                     .read_to_end(&mut bytes)
                     .map_err(messymash::Error::io("standard input"))?;
+                if bytes.len() as u64 > MAX_STDIN {
+                    return Err(messymash::Error::UnsupportedMedia(
+                        "More than 2 GiB came through standard input; give a file instead.".into(),
+                    ));
+                }
                 AudioStream::from_bytes(bytes, limits)
             }
         }
@@ -183,13 +188,23 @@ pub fn sounds(paths: &[PathBuf]) -> Result<Vec<Sound>> {
                 entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".")
             };
             let found = WalkDir::new(path)
+                .follow_links(true)
                 .sort_by_file_name()
                 .into_iter()
                 .filter_entry(|entry| !hidden(entry));
             for entry in found {
-                let entry = entry.with_context(|| format!("cannot read the folder {}", path.display()))?;
-                if entry.file_type().is_file() && is_sound(entry.path()) {
-                    sounds.push(Sound::File(entry.into_path()));
+                match entry {
+                    Ok(entry) if entry.file_type().is_file() && is_sound(entry.path()) => {
+                        sounds.push(Sound::File(entry.into_path()));
+                    }
+                    Ok(_) => {}
+                    // A loop of links leads to what is walked already.
+                    Err(error) if error.loop_ancestor().is_some() => {}
+                    // A folder that may not be read, a link to nothing: told like any file that cannot be heard.
+                    Err(error) => {
+                        let missed = error.path().filter(|path| path.is_dir() || is_sound(path));
+                        sounds.extend(missed.map(|path| Sound::File(path.to_path_buf())));
+                    }
                 }
             }
         } else {

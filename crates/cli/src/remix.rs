@@ -1,5 +1,6 @@
 //! `messymash remix`: mashups as sound files, to listen to or to judge models by.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -23,8 +24,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// How many mashups
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    count: usize,
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
     /// Another seed gives other mashups; the same seed gives the same ones
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
@@ -46,15 +47,23 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let remixer = Remixer::new(&data, &split.train, &split.train_folds, options)?;
     interrupt::listen()?;
     let mut progress = Progress::new(args.count as u64);
-    write_remixes(&remixer, args.seed, args.count, &args.out, &mut |written| {
-        progress.set(written as u64, "mashups");
-        interrupt::check()
-    })?;
+    write_remixes(
+        &remixer,
+        args.seed,
+        args.count as usize,
+        &args.out,
+        &mut |written| {
+            progress.set(written as u64, "mashups");
+            interrupt::check()
+        },
+    )?;
     progress.finish();
-    println!(
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
         "{} mashups in {} ({RECIPES_FILE} says what they are made of)",
         args.count,
         args.out.display()
-    );
+    )?;
     Ok(Outcome::AllWell)
 }

@@ -1,5 +1,6 @@
 //! `messymash separate`: songs without stems become songs with stems.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -43,13 +44,15 @@ pub fn run(args: &Args) -> Result<Outcome> {
         interrupt::check()
     })?;
     progress.finish();
-    println!(
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
         "{} songs separated, {} were there already, {} failed; stems in {}",
         summary.separated,
         summary.skipped,
         summary.failed.len(),
         args.output.join("genres_stems").display()
-    );
+    )?;
     Ok(if summary.failed.is_empty() {
         Outcome::AllWell
     } else {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use messymash::Error;
 use messymash::train::{TrainConfig, TrainEvent, resume, train};
 
-use crate::input::ThreadArgs;
+use crate::input::{ThreadArgs, printable};
 use crate::progress::{Progress, clock};
 use crate::{Outcome, interrupt};
 
@@ -53,11 +53,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         Some(path) => TrainConfig::load(path)?,
         None => TrainConfig::default(),
     };
-    for folder in &args.noise {
-        // Absolute, since a training may be resumed from elsewhere.
-        let folder = std::path::absolute(folder).with_context(|| folder.display().to_string())?;
-        config.data.extra_noise.push(folder);
-    }
+    config.data.extra_noise.extend(args.noise.iter().cloned());
     interrupt::listen()?;
     let mut progress = Progress::new(0);
     let mut on_event = |event: TrainEvent| {
@@ -75,6 +71,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
             eprintln!("done; the best model is {}", run.join("best").display());
             Ok(Outcome::AllWell)
         }
+        // Asked to stop before there was anything to save: while the data was looked through.
+        Err(Error::Interrupted) if !run.join("config.toml").is_file() => {
+            eprintln!("stopped before the first step; nothing was written");
+            Ok(Outcome::Interrupted)
+        }
         Err(Error::Interrupted) => {
             eprintln!("saved; go on with: messymash train --resume {}", run.display());
             Ok(Outcome::Interrupted)
@@ -85,7 +86,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 
 fn show(progress: &mut Progress, event: &TrainEvent) {
     match event {
-        TrainEvent::Note(note) => progress.say(note),
+        TrainEvent::Note(note) => progress.say(&printable(note)),
         TrainEvent::Step {
             epoch,
             step,

@@ -84,10 +84,13 @@ impl<'a> MatMut<'a> {
 }
 
 fn check(len: usize, rows: usize, cols: usize, row_stride: usize) {
-    let needed = if rows == 0 || cols == 0 {
-        0
-    } else {
-        (rows - 1) * row_stride + cols
+    // Checked: a sum that wrapped round would let a product write beyond the slice.
+    let needed = match rows.checked_sub(1) {
+        Some(before) if cols > 0 => before.checked_mul(row_stride).and_then(|n| n.checked_add(cols)),
+        _ => Some(0),
+    };
+    let Some(needed) = needed else {
+        panic!("a {rows} x {cols} matrix with row stride {row_stride} is larger than memory");
     };
     assert!(
         len >= needed,

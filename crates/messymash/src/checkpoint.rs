@@ -26,6 +26,9 @@ pub const WEIGHTS: &str = "model.safetensors";
 /// The model card.
 pub const CARD: &str = "README.md";
 
+/// How the name of a folder begins that is being written.
+pub(crate) const UNFINISHED: &str = ".messymash-";
+
 /// A model with what it takes to use it.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
@@ -258,7 +261,7 @@ pub fn replace_folder(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Res
         fs::remove_dir_all(&old).map_err(Error::io(&old))?;
     }
     let new = tempfile::Builder::new()
-        .prefix(".messymash-")
+        .prefix(UNFINISHED)
         .tempdir_in(parent)
         .map_err(Error::io(parent))?;
     fill(new.path())?;

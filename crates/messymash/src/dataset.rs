@@ -147,7 +147,8 @@ pub struct DatasetOptions {
     pub allow_missing_stems: bool,
     /// More folders of noise: every sound file below them. The fold is `1 + SHA-256(source) mod 5`, where the source
     /// is the part of the file's name that tells the source recording: the first number of UrbanSound8K's
-    /// `100652-3-0-0`, the second field of ESC-50's `1-100032-A-0`, the whole name otherwise.
+    /// `100652-3-0-0`, the second field of ESC-50's `1-100032-A-0`, the whole name otherwise. A source that the data's
+    /// ESC-50 knows keeps the fold it has there.
     pub extra_noise: Vec<PathBuf>,
 }
 

@@ -6,20 +6,17 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::audio::AudioStream;
 use crate::classifier::{ClassifyOptions, Prediction};
 use crate::metrics::{
     CalibrationBin, ClassFigures, Confusion, argmax, calibration, calibration_error, log_loss,
 };
-use crate::random::Random;
-use crate::remix::Remixer;
+use crate::remix::{JUDGING_EPOCH, Remixer};
 use crate::separate::labelled_songs;
-use crate::{Classifier, Error, Result, Waveform, dataset};
+use crate::{Classifier, Error, Result, dataset};
 
-/// Draws of the bootstrap.
-const BOOTSTRAP_DRAWS: u64 = 1000;
-
-/// Seed of the bootstrap: intervals do not change from one report to the next.
-const BOOTSTRAP_SEED: u64 = 0x424F_4F54;
+/// Deviations of a normal distribution within which 95 % of it lies.
+const DEVIATIONS: f64 = 1.96;
 
 /// Sounds computed at once.
 const AT_ONCE: usize = 16;
@@ -33,7 +30,7 @@ pub struct Judged {
     pub truth: usize,
     /// One score a label, summing to 1.
     pub scores: Vec<f32>,
-    /// The songs it was made from: the unit of the bootstrap.
+    /// The songs it was made from: sounds that share one are no independent evidence.
     pub songs: Vec<String>,
     /// Energy of the music over that of the noise, dB; `None` without noise.
     pub snr_db: Option<f64>,
@@ -43,6 +40,12 @@ impl Judged {
     /// The likeliest class.
     pub fn predicted(&self) -> usize {
         argmax(&self.scores)
+    }
+
+    /// The songs it was made from; its own name, where none is known.
+    fn song_names(&self) -> impl Iterator<Item = &str> {
+        let own = self.songs.is_empty().then_some(self.name.as_str());
+        self.songs.iter().map(String::as_str).chain(own)
     }
 }
 
@@ -66,9 +69,9 @@ pub struct Evaluation {
 pub struct Interval {
     /// The figure.
     pub value: f64,
-    /// 2.5 % of the bootstrap's draws lie below.
+    /// Lower end, at least 0.
     pub low: f64,
-    /// 2.5 % of the bootstrap's draws lie above.
+    /// Upper end, at most 1.
     pub high: f64,
 }
 
@@ -111,8 +114,12 @@ pub struct Measures {
 impl Evaluation {
     /// Computes all figures.
     ///
-    /// The interval is a bootstrap over songs, since mashups that share songs are no independent draws: songs are drawn with
-    /// replacement, 1,000 times, and a sound counts with the mean of its songs' draws. A sound without songs is its own.
+    /// The interval allows for shared songs: mashups of few songs are far fewer pieces of evidence than there are mashups.
+    /// With d the derivative of a figure with respect to each sound's weight (its influence), the variance is the sum of
+    /// d(i) d(j) over all pairs of sounds that share a song, each sound with itself included: the cluster-robust sandwich
+    /// estimator for clusters that overlap (Cameron, Gelbach and Miller 2011; Aronow, Samii and Assenova 2015), never
+    /// taken below that of independent sounds. A sound without songs shares with none. Where all answers are right (or
+    /// wrong) that says nothing; the interval then is the rule of three, 3 / songs.
     ///
     /// # Errors
     /// [`Error::Config`] if there is nothing to judge by, or an item does not fit the labels.
@@ -134,30 +141,18 @@ impl Evaluation {
         let confusion = self.confusion_of(|_| 1.0);
         let judged = || self.items.iter().map(|item| (&item.scores[..], item.truth));
         let bins = calibration(judged());
-        let (songs, of_item) = self.songs();
-        let draws: Vec<(f64, f64)> = (0..BOOTSTRAP_DRAWS)
-            .into_par_iter()
-            .map(|draw| {
-                let mut random = Random::new(&[BOOTSTRAP_SEED, draw]);
-                let mut counts = vec![0.0; songs];
-                (0..songs).for_each(|_| counts[random.below(songs)] += 1.0);
-                let weight = |item: usize| {
-                    of_item[item].iter().map(|&song| counts[song]).sum::<f64>() / of_item[item].len() as f64
-                };
-                let drawn = self.confusion_of(weight);
-                (drawn.macro_f1(), drawn.accuracy())
-            })
-            .collect();
+        let of_song = self.items_by_song();
+        let interval = |figure: fn(&Confusion) -> f64| self.interval(figure, &confusion, &of_song);
         Ok(Measures {
-            macro_f1: interval(confusion.macro_f1(), draws.iter().map(|d| d.0)),
-            accuracy: interval(confusion.accuracy(), draws.iter().map(|d| d.1)),
+            macro_f1: interval(Confusion::macro_f1),
+            accuracy: interval(Confusion::accuracy),
             log_loss: log_loss(judged()),
             calibration_error: calibration_error(&bins),
             calibration: bins,
             genres: confusion.classes(),
             by_snr: self.by_snr(),
             confusion,
-            songs,
+            songs: of_song.len(),
         })
     }
 
@@ -199,23 +194,73 @@ impl Evaluation {
         Confusion::weighted(self.labels.len(), pairs)
     }
 
-    /// The number of songs, and each item's songs by number.
-    fn songs(&self) -> (usize, Vec<Vec<usize>>) {
-        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut of_item = Vec::with_capacity(self.items.len());
-        for item in &self.items {
-            let names: Vec<&str> = if item.songs.is_empty() {
-                vec![&item.name]
-            } else {
-                item.songs.iter().map(String::as_str).collect()
-            };
-            let mut number = |name| {
-                let next = numbers.len();
-                *numbers.entry(name).or_insert(next)
-            };
-            of_item.push(names.into_iter().map(&mut number).collect());
+    /// The items of each song, by number.
+    fn items_by_song(&self) -> BTreeMap<&str, Vec<usize>> {
+        let mut of_song: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (number, item) in self.items.iter().enumerate() {
+            for song in item.song_names() {
+                of_song.entry(song).or_default().push(number);
+            }
         }
-        (numbers.len(), of_item)
+        of_song
+    }
+
+    /// A figure of the confusion with its interval; see [`Evaluation::measure`].
+    fn interval(
+        &self,
+        figure: fn(&Confusion) -> f64,
+        confusion: &Confusion,
+        of_song: &BTreeMap<&str, Vec<usize>>,
+    ) -> Interval {
+        // Items of the same true and told class have the same influence, so it is computed by class.
+        const STEP: f64 = 1e-4;
+        let mut influence = confusion.counts.clone();
+        for (truth, row) in confusion.counts.iter().enumerate() {
+            for (told, count) in row.iter().enumerate() {
+                influence[truth][told] = if *count > 0.0 {
+                    let moved = |by: f64| {
+                        let mut moved = confusion.clone();
+                        moved.counts[truth][told] += by;
+                        figure(&moved)
+                    };
+                    (moved(STEP) - moved(-STEP)) / (2.0 * STEP)
+                } else {
+                    0.0
+                };
+            }
+        }
+        let of = |item: &Judged| influence[item.truth][item.predicted()];
+        let each: Vec<f64> = self.items.iter().map(of).collect();
+        let independent: f64 = each.iter().map(|d| d * d).sum();
+        // By item, in order: a sum over threads would change from run to run.
+        let shared: Vec<(f64, usize)> = (0..self.items.len())
+            .into_par_iter()
+            .map(|number| {
+                // The items that share a song with this one, itself included, each once.
+                let names = self.items[number].song_names();
+                let others: BTreeSet<usize> = names.flat_map(|song| &of_song[song]).copied().collect();
+                let count = others.len();
+                (
+                    each[number] * others.into_iter().map(|other| each[other]).sum::<f64>(),
+                    count,
+                )
+            })
+            .collect();
+        let pairs = shared.iter().map(|(_, count)| count).sum::<usize>() as f64;
+        // Influences sum to zero, which hides the share of the variance that is the share of all pairs counted here: with
+        // G songs of equally many sounds this is the usual G / (G - 1).
+        let seen = 1.0 - pairs / (self.items.len() as f64).powi(2);
+        let shared = shared.iter().map(|(product, _)| product).sum::<f64>() / seen.max(1e-9);
+        let value = figure(confusion);
+        let reach = match DEVIATIONS * shared.max(independent).sqrt() {
+            reach if reach > 1e-9 => reach,
+            _ => 3.0 / of_song.len() as f64,
+        };
+        Interval {
+            value,
+            low: (value - reach).max(0.0),
+            high: (value + reach).min(1.0),
+        }
     }
 
     fn by_snr(&self) -> Vec<SnrBand> {
@@ -241,18 +286,7 @@ impl Evaluation {
     }
 }
 
-fn interval(value: f64, draws: impl Iterator<Item = f64>) -> Interval {
-    let mut draws: Vec<f64> = draws.collect();
-    draws.sort_by(f64::total_cmp);
-    let at = |share: f64| draws[((draws.len() - 1) as f64 * share).round() as usize];
-    Interval {
-        value,
-        low: at(0.025),
-        high: at(0.975),
-    }
-}
-
-/// Judges a model by mashups 0 to `count` - 1 of `seed` (epoch 0) that `remixer` makes, heard as `options` say.
+/// Judges a model by mashups 0 to `count` - 1 of `seed` ([`JUDGING_EPOCH`]) that `remixer` makes, heard as `options` say.
 ///
 /// `progress` is told how many are done; what error it returns ends the work.
 ///
@@ -266,13 +300,12 @@ pub fn evaluate_mashups(
     count: u64,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Evaluation> {
-    let indices: Vec<u64> = (0..count).collect();
-    let mut items = Vec::with_capacity(indices.len());
-    for some in indices.chunks(AT_ONCE) {
-        let judged: Vec<Judged> = some
-            .par_iter()
-            .map(|&index| {
-                let (remix, waveform) = remixer.make(seed, 0, index)?;
+    let mut items = Vec::new();
+    for first in (0..count).step_by(AT_ONCE) {
+        let judged: Vec<Judged> = (first..count.min(first + AT_ONCE as u64))
+            .into_par_iter()
+            .map(|index| {
+                let (remix, waveform) = remixer.make(seed, JUDGING_EPOCH, index)?;
                 let truth = class_of(classifier, &remix.genre)?;
                 let scores = scores(
                     classifier,
@@ -331,8 +364,8 @@ pub fn evaluate_songs(
             .par_iter()
             .map(|song| {
                 let truth = class_of(classifier, &song.genre)?;
-                let predictions = match Waveform::open(&song.path)
-                    .and_then(|sound| classifier.classify_with(&sound, options))
+                let predictions = match AudioStream::open(&song.path, &options.limits)
+                    .and_then(|stream| classifier.classify_stream(stream, options, &mut |_| Ok(())))
                 {
                     Ok(predictions) => predictions.predictions,
                     Err(error) => return Ok(Err(format!("{}: {error}", song.path.display()))),
@@ -392,6 +425,7 @@ fn scores(classifier: &Classifier, predictions: &[Prediction]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     fn item(name: usize, truth: usize, predicted: usize, song: &str) -> Judged {
         let mut scores = vec![0.1; 2];
@@ -422,22 +456,61 @@ mod tests {
         let of_songs = |songs: usize| {
             let items = (0..100).map(|i| {
                 let song = i % songs;
-                item(
-                    i,
-                    i % 2,
-                    if song % 4 == 3 { (i + 1) % 2 } else { i % 2 },
-                    &format!("song {song}"),
-                )
+                let told = if song % 4 == 3 { (i + 1) % 2 } else { i % 2 };
+                item(i, i % 2, told, &format!("song {song}"))
             });
             evaluation(items.collect()).measure().unwrap().accuracy
         };
         let (few, many) = (of_songs(4), of_songs(100));
         assert_eq!((few.value, many.value), (0.75, 0.75));
+        // Independent answers: the binomial's 1.96 sqrt(0.75 0.25 / (n - 1)), of 100 or of 4.
+        let reach = |n: f64| 1.96 * (0.75f64 * 0.25 / (n - 1.0)).sqrt();
         assert!(
-            many.low > 0.6 && many.high < 0.9 && many.low < 0.75 && many.high > 0.75,
+            (many.value - many.low - reach(100.0)).abs() < 1e-6
+                && (many.high - 0.75 - reach(100.0)).abs() < 1e-6,
             "{many:?}"
         );
-        assert!(few.low < 0.5 && few.high >= 1.0, "{few:?}");
+        assert!(
+            (few.value - few.low - reach(4.0)).abs() < 1e-6 && few.high == 1.0,
+            "{few:?}"
+        );
+    }
+
+    #[test]
+    fn all_right_is_not_certainty() {
+        let items = (0..60).map(|i| item(i, i % 2, i % 2, &format!("song {}", i % 30)));
+        let accuracy = evaluation(items.collect()).measure().unwrap().accuracy;
+        assert_eq!((accuracy.value, accuracy.high), (1.0, 1.0));
+        assert!((accuracy.low - 0.9).abs() < 1e-9, "{accuracy:?}");
+    }
+
+    /// Mashups of four songs each, whose being told right depends on the songs: the intervals of many such evaluations must
+    /// hold the true share about as often as they say.
+    #[test]
+    fn intervals_of_mashups_cover_the_truth() {
+        let (songs, mashups, worlds) = (60, 300, 200);
+        let mut held = 0;
+        for world in 0..worlds {
+            let mut random = Random::new(&[world]);
+            let ease: Vec<f64> = (0..songs).map(|_| random.normal()).collect();
+            let items = (0..mashups).map(|i| {
+                let parts: Vec<usize> = (0..4).map(|_| random.below(songs)).collect();
+                let right = parts.iter().map(|&s| ease[s]).sum::<f64>() + random.normal() > 0.0;
+                let truth = i % 2;
+                let told = if right { truth } else { 1 - truth };
+                Judged {
+                    songs: parts.iter().map(|s| s.to_string()).collect(),
+                    ..item(i, truth, told, "")
+                }
+            });
+            let accuracy = evaluation(items.collect()).measure().unwrap().accuracy;
+            held += usize::from(accuracy.low <= 0.5 && accuracy.high >= 0.5);
+        }
+        let covered = held as f64 / worlds as f64;
+        assert!(
+            (0.88..=0.995).contains(&covered),
+            "95 % intervals held the truth in {covered} of the cases"
+        );
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub use options::{RemixOptions, TempoScope};
 use crate::dataset::{MessyMashup, Stem, recording};
 use crate::{Error, Result, Waveform};
 
+/// The epoch of mashups that judge a model. No training reaches it, so that even with the same songs and the same seed
+/// they are other mashups than those it was trained on.
+pub const JUDGING_EPOCH: u64 = u64::MAX;
+
 /// RMS under which music or noise counts as silence, in dB of full scale: 20 dB above the dither of a 16-bit file
 /// (one step, -90 dB), so that dither is never raised to full scale.
 const SILENCE_DB: f64 = -70.0;

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::ast::AstConfig;
-use crate::checkpoint::{Checkpoint, Precision, read_tensors, replace_folder, settled, write_tensors};
+use crate::checkpoint::{
+    Checkpoint, Precision, UNFINISHED, read_tensors, replace_folder, settled, write_tensors,
+};
 use crate::dataset::Split;
 use crate::optim::AdamW;
 use crate::train::TrainConfig;
@@ -76,7 +78,7 @@ impl Run {
             .iter()
             .map(|path| std::path::absolute(path).map_err(Error::io(path)))
             .collect::<Result<Vec<_>>>()?;
-        atomic::write(&root.join(CONFIG), config.to_toml().as_bytes())?;
+        atomic::write(&root.join(CONFIG), config.to_toml()?.as_bytes())?;
         write_json(&root.join(DATA), &roots)?;
         split.save(&root.join(SPLIT))?;
         let environment = serde_json::json!({
@@ -109,9 +111,18 @@ impl Run {
             });
         }
         let lock = lock(root)?;
+        remove_unfinished(root)?;
         let last = settled(&root.join(LAST));
         let state: TrainState = if last.is_dir() {
             read_json(&last.join(STATE))?
+        } else if settled(&root.join(BEST)).is_dir() {
+            // Training anew would soon put a worse model in the place of the best one.
+            let message =
+                "last/ is gone, so the training cannot go on; put it back, or train in another folder".into();
+            return Err(Error::Run {
+                path: root.to_path_buf(),
+                message,
+            });
         } else {
             TrainState::default()
         };
@@ -238,11 +249,28 @@ fn lock(root: &Path) -> Result<File> {
         .append(true)
         .open(&path)
         .map_err(Error::io(&path))?;
-    file.try_lock().map_err(|_| Error::Run {
-        path: root.to_path_buf(),
-        message: "another process is training in this folder".into(),
-    })?;
-    Ok(file)
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::Run {
+            path: root.to_path_buf(),
+            message: "another process is training in this folder".into(),
+        }),
+        Err(fs::TryLockError::Error(error)) => Err(Error::Io { path, source: error }),
+    }
+}
+
+/// Removes what a killed process was writing: nobody else writes here while the lock is held.
+fn remove_unfinished(root: &Path) -> Result<()> {
+    for entry in fs::read_dir(root).map_err(Error::io(root))? {
+        let path = entry.map_err(Error::io(root))?.path();
+        let unfinished = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED));
+        if unfinished && path.is_dir() {
+            fs::remove_dir_all(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn open_metrics(root: &Path) -> Result<File> {

@@ -4,317 +4,31 @@
 //! randomness of example i in epoch e comes from (seed, e, i), so there is nothing random to save, and a resumed run takes
 //! the very steps that the uninterrupted one would have taken.
 
-use std::fs;
+mod loader;
+mod recipe;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::ast::{Activations, Ast, AstConfig, Batch, Weights};
-use crate::checkpoint::{Checkpoint, NewHead, resolve};
-use crate::dataset::{DatasetOptions, MessyMashup, Split};
-use crate::features::FeatureExtractor;
-use crate::metrics;
-use crate::optim::{AdamW, Schedule, clip_scale, global_norm};
-use crate::random::Random;
-use crate::remix::{RemixOptions, Remixer, StemCache};
-use crate::run::{Run, TrainState};
-use crate::specaugment::SpecAugment;
-use crate::{Error, Result};
+pub use recipe::{DataSettings, ModelShape, TrainConfig, Validation};
 
-/// Separates the random numbers of masks and dropped patches from those of the mashup.
-const AUGMENT: u64 = 0x4155_474D;
+use self::loader::{Examples, Loaders};
+use crate::ast::{Activations, Batch, Weights};
+use crate::checkpoint::Checkpoint;
+use crate::dataset::{DatasetOptions, MessyMashup, Split};
+use crate::metrics;
+use crate::optim::{AdamW, clip_scale, global_norm};
+use crate::remix::JUDGING_EPOCH;
+use crate::run::{Run, TrainState};
+use crate::{Error, Result};
 
 /// Batches that a loader thread may be ahead.
 const AHEAD: usize = 2;
-
-/// A recipe: a TOML file. Every key may be left out, an unknown key is an error.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainConfig {
-    /// All randomness of the run comes from this.
-    pub seed: u64,
-    /// Fine-tune from this model directory or cached id; left out, a new model of the shape `[model]` is trained.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init: Option<String>,
-    /// Passes; every mashup of every pass is a new one.
-    pub epochs: u64,
-    /// Mashups a pass, rounded down to whole batches.
-    pub mashups_per_epoch: u64,
-    /// Mashups per optimiser step.
-    pub batch_size: usize,
-    /// Mashups computed at once; divides `batch_size`. Less takes less memory.
-    pub micro_batch: usize,
-    /// Highest learning rate.
-    pub learning_rate: f64,
-    /// Last learning rate, as a share of the highest.
-    pub final_learning_rate: f64,
-    /// Steps over which the learning rate rises from 0.
-    pub warmup_steps: u64,
-    /// AdamW's weight decay, on matrices only.
-    pub weight_decay: f64,
-    /// Limit of the gradients' global norm; 0 for none.
-    pub clip_norm: f64,
-    /// Share of the target that is spread over all genres, within [0, 1).
-    pub label_smoothing: f64,
-    /// Share of the patches left out of each training mashup, within [0, 1).
-    pub patchout: f64,
-    /// Threads that make mashups ahead of the model.
-    pub loader_threads: usize,
-    /// Memory for decoded stems and noise, MiB.
-    pub cache_mebibytes: usize,
-    /// Steps between saves within an epoch; one is made at the end of each epoch in any case.
-    pub save_every_steps: u64,
-    /// The new model's shape; may not be given together with `init`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<ModelShape>,
-    /// Which songs and noise are kept for validation.
-    pub validation: Validation,
-    /// What is taken from the data set.
-    pub data: DataSettings,
-    /// How mashups are made.
-    pub remix: RemixOptions,
-    /// Masks on the features of training mashups.
-    pub specaugment: SpecAugment,
-}
-
-/// The shape of a new model; the keys are those of `config.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs)] // documented in AstConfig and FeatureExtractor
-pub struct ModelShape {
-    pub hidden_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub intermediate_size: usize,
-    pub patch_size: usize,
-    pub frequency_stride: usize,
-    pub time_stride: usize,
-    pub max_length: usize,
-    pub num_mel_bins: usize,
-    pub mean: f32,
-    pub std: f32,
-}
-
-/// What is kept for validation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Validation {
-    /// Share of the songs, by genre, within [0, 1). With 0 every song is trained on, and validation mashups are new mashups
-    /// of training songs.
-    pub fraction: f64,
-    /// Noise folds that training never hears.
-    pub noise_folds: Vec<u32>,
-    /// Mashups, the same ones after every epoch.
-    pub mashups: u64,
-    /// Seed of the split and of the validation mashups.
-    pub seed: u64,
-}
-
-/// What is taken from the data set.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataSettings {
-    /// Accept songs that lack stems (they then take part with those they have).
-    pub allow_missing_stems: bool,
-    /// Further folders of noise.
-    pub extra_noise: Vec<PathBuf>,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            init: None,
-            epochs: 10,
-            mashups_per_epoch: 10_000,
-            batch_size: 32,
-            micro_batch: 8,
-            learning_rate: 5e-4,
-            final_learning_rate: 0.01,
-            warmup_steps: 500,
-            weight_decay: 0.05,
-            clip_norm: 1.0,
-            label_smoothing: 0.1,
-            patchout: 0.0,
-            loader_threads: 1,
-            cache_mebibytes: 4096,
-            save_every_steps: 500,
-            model: None,
-            validation: Validation::default(),
-            data: DataSettings::default(),
-            remix: RemixOptions::default(),
-            specaugment: SpecAugment::default(),
-        }
-    }
-}
-
-impl Default for ModelShape {
-    /// Hidden 192, 6 layers, 3 heads, patches that do not overlap: 514 tokens, 2.8 million parameters.
-    fn default() -> Self {
-        Self {
-            hidden_size: 192,
-            num_hidden_layers: 6,
-            num_attention_heads: 3,
-            intermediate_size: 768,
-            patch_size: 16,
-            frequency_stride: 16,
-            time_stride: 16,
-            max_length: 1024,
-            num_mel_bins: 128,
-            // Of AudioSet, as published with the AST.
-            mean: -4.267_739_3,
-            std: 4.568_997_4,
-        }
-    }
-}
-
-impl Default for Validation {
-    fn default() -> Self {
-        Self {
-            fraction: 0.2,
-            noise_folds: vec![5],
-            mashups: 500,
-            seed: 1,
-        }
-    }
-}
-
-impl TrainConfig {
-    /// Reads a recipe.
-    ///
-    /// # Errors
-    /// [`Error::Config`] that names the key if it is unknown, of the wrong type or out of range.
-    pub fn load(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(Error::io(path))?;
-        let wrong = |message: String| Error::Config(format!("{}: {message}", path.display()));
-        let document = toml::Deserializer::parse(&text).map_err(|e| wrong(e.to_string()))?;
-        let config: Self = serde_path_to_error::deserialize(document)
-            .map_err(|e| wrong(format!("{}: {}", e.path(), e.inner().message())))?;
-        config.check().map_err(|e| wrong(e.to_string()))?;
-        Ok(config)
-    }
-
-    /// The recipe as TOML, every default written out.
-    pub fn to_toml(&self) -> String {
-        // Numbers, strings, lists and tables always serialise.
-        toml::to_string_pretty(self).unwrap_or_default()
-    }
-
-    /// Checks every setting.
-    ///
-    /// # Errors
-    /// [`Error::Config`] that names the setting, its value and what is possible.
-    pub fn check(&self) -> Result<()> {
-        let fail = |message: String| Err(Error::Config(message));
-        let positive = [
-            ("epochs", self.epochs),
-            ("batch_size", self.batch_size as u64),
-            ("micro_batch", self.micro_batch as u64),
-            ("loader_threads", self.loader_threads as u64),
-            ("save_every_steps", self.save_every_steps),
-            ("validation.mashups", self.validation.mashups),
-        ];
-        for (name, value) in positive {
-            if value == 0 {
-                return fail(format!("{name} is 0; it must be at least 1"));
-            }
-        }
-        if self.mashups_per_epoch < self.batch_size as u64 {
-            return fail(format!(
-                "mashups_per_epoch is {}; it must be at least batch_size, {}",
-                self.mashups_per_epoch, self.batch_size
-            ));
-        }
-        if !self.batch_size.is_multiple_of(self.micro_batch) {
-            return fail(format!(
-                "micro_batch {} does not divide batch_size {}",
-                self.micro_batch, self.batch_size
-            ));
-        }
-        let shares = [
-            ("label_smoothing", self.label_smoothing),
-            ("patchout", self.patchout),
-            ("validation.fraction", self.validation.fraction),
-        ];
-        for (name, value) in shares {
-            if !(0.0..1.0).contains(&value) {
-                return fail(format!("{name} is {value}; it must be at least 0 and below 1"));
-            }
-        }
-        let rates = [
-            ("learning_rate", self.learning_rate),
-            ("final_learning_rate", self.final_learning_rate),
-            ("weight_decay", self.weight_decay),
-            ("clip_norm", self.clip_norm),
-        ];
-        for (name, value) in rates {
-            if !(value.is_finite() && value >= 0.0) {
-                return fail(format!("{name} is {value}; it must be a number of at least 0"));
-            }
-        }
-        if self.init.is_some() && self.model.is_some() {
-            return fail("[model] gives the shape of a new model, but init names a model that has its own; leave one out".into());
-        }
-        self.remix.check()
-    }
-
-    fn schedule(&self) -> Schedule {
-        Schedule {
-            peak: self.learning_rate,
-            last: self.learning_rate * self.final_learning_rate,
-            warmup_steps: self.warmup_steps,
-            total_steps: self.epochs * self.steps_per_epoch(),
-        }
-    }
-
-    fn steps_per_epoch(&self) -> u64 {
-        self.mashups_per_epoch / self.batch_size as u64
-    }
-
-    /// The model before its first step.
-    fn first_model(&self, labels: &[String]) -> Result<Checkpoint> {
-        if let Some(init) = &self.init {
-            let head = NewHead {
-                labels: labels.to_vec(),
-                seed: self.seed,
-            };
-            return Checkpoint::load_body(&resolve(Path::new(init))?, &head);
-        }
-        let shape = self.model.clone().unwrap_or_default();
-        let config = AstConfig {
-            hidden_size: shape.hidden_size,
-            num_hidden_layers: shape.num_hidden_layers,
-            num_attention_heads: shape.num_attention_heads,
-            intermediate_size: shape.intermediate_size,
-            patch_size: shape.patch_size,
-            frequency_stride: shape.frequency_stride,
-            time_stride: shape.time_stride,
-            max_length: shape.max_length,
-            num_mel_bins: shape.num_mel_bins,
-            ..AstConfig::default()
-        }
-        .with_labels(labels);
-        let ast = Ast::random(config, self.seed)?;
-        let mut extractor = FeatureExtractor::new(shape.num_mel_bins, shape.max_length)?;
-        (extractor.mean, extractor.std) = (shape.mean, shape.std);
-        let notes = vec![format!(
-            "a new model of {} parameters, seed {}",
-            ast.num_parameters(),
-            self.seed
-        )];
-        Ok(Checkpoint {
-            ast,
-            extractor,
-            card: None,
-            notes,
-        })
-    }
-}
 
 /// What the loop tells whoever shows progress.
 #[derive(Debug, Clone, PartialEq)]
@@ -368,6 +82,7 @@ pub fn train(
     on_event: &mut dyn FnMut(TrainEvent) -> Result<()>,
 ) -> Result<()> {
     config.check()?;
+    let config = &config.with_absolute_paths()?;
     let dataset = open_data(config, data)?;
     let validation = &config.validation;
     let split = Split::by_song(
@@ -377,6 +92,7 @@ pub fn train(
         validation.seed,
     )?;
     let model = config.first_model(&dataset.genres)?;
+    let loaders = Loaders::new(config, &model, &dataset, &split)?;
     let inventory = dataset.inventory();
     on_event(TrainEvent::Note(inventory.to_string()))?;
     inventory.check()?;
@@ -385,14 +101,7 @@ pub fn train(
     }
     let run = Run::create(run, config, data, &split)?;
     let optimizer = AdamW::new(model.ast.weights(), config.weight_decay);
-    Trainer::new(
-        (run, TrainState::default()),
-        config,
-        (model, optimizer),
-        &dataset,
-        &split,
-    )?
-    .train(on_event)
+    Trainer::new((run, TrainState::default()), config, (model, optimizer), loaders).train(on_event)
 }
 
 /// Continues a run where its `last/` stands: from there on it is the uninterrupted run, bit for bit, on a machine of the same
@@ -425,8 +134,9 @@ pub fn resume(run: &Path, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) ->
             )
         }
     };
+    let loaders = Loaders::new(&config, &model, &dataset, &split)?;
     on_event(TrainEvent::Note(format!("resumed after {} steps", state.step)))?;
-    Trainer::new((run, state), &config, (model, optimizer), &dataset, &split)?.train(on_event)
+    Trainer::new((run, state), &config, (model, optimizer), loaders).train(on_event)
 }
 
 fn open_data(config: &TrainConfig, data: &[PathBuf]) -> Result<MessyMashup> {
@@ -434,75 +144,19 @@ fn open_data(config: &TrainConfig, data: &[PathBuf]) -> Result<MessyMashup> {
         allow_missing_stems: config.data.allow_missing_stems,
         extra_noise: config.data.extra_noise.clone(),
     };
-    MessyMashup::open(data, &options)
-}
-
-/// What a loader thread makes: one batch.
-#[derive(Debug)]
-struct Examples {
-    input_values: Vec<f32>,
-    targets: Vec<usize>,
-    keep: Vec<usize>,
-}
-
-/// What makes examples; shared by the loader threads.
-#[derive(Debug)]
-struct Loader<'a> {
-    config: &'a TrainConfig,
-    remixer: Remixer,
-    extractor: FeatureExtractor,
-    labels: Vec<String>,
-    patches: usize,
-}
-
-impl Loader<'_> {
-    /// Features and class of a mashup, without masks.
-    fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Vec<f32>, usize)> {
-        let (remix, waveform) = self.remixer.make(seed, epoch, index)?;
-        let class = self.labels.iter().position(|label| *label == remix.genre);
-        let class =
-            class.ok_or_else(|| Error::Config(format!("the model has no label '{}'", remix.genre)))?;
-        Ok((self.extractor.extract(&waveform.samples)?, class))
+    let dataset = MessyMashup::open(data, &options)?;
+    if dataset.songs.is_empty() {
+        return Err(Error::Config(
+            "the data has no song: give a folder with genres_stems/<genre>/<song>/{drums,bass,vocals,other}.wav".into(),
+        ));
     }
-
-    /// The batch of one step, with masks and dropped patches.
-    fn batch(&self, step: u64) -> Result<Examples> {
-        let per_epoch = self.config.steps_per_epoch();
-        let (epoch, first) = (step / per_epoch, step % per_epoch * self.config.batch_size as u64);
-        let kept = ((self.patches as f64 * (1.0 - self.config.patchout)).round() as usize).max(1);
-        let mut batch = Examples {
-            input_values: Vec::new(),
-            targets: Vec::new(),
-            keep: Vec::new(),
-        };
-        for index in first..first + self.config.batch_size as u64 {
-            let (mut features, class) = self.mashup(self.config.seed, epoch, index)?;
-            let mut random = Random::new(&[self.config.seed, epoch, index, AUGMENT]);
-            let mask_seed = random.next_u64();
-            // 0 is the mean of normalised features.
-            self.config
-                .specaugment
-                .apply(&mut features, self.extractor.num_mel_bins, 0.0, mask_seed);
-            batch.input_values.append(&mut features);
-            batch.targets.push(class);
-            let mut numbers: Vec<usize> = (0..self.patches).collect();
-            if kept < self.patches {
-                random.shuffle(&mut numbers);
-                numbers.truncate(kept);
-                numbers.sort_unstable();
-            }
-            batch.keep.append(&mut numbers);
-        }
-        Ok(batch)
-    }
+    Ok(dataset)
 }
 
 /// A training under way.
 struct Trainer<'a> {
     config: &'a TrainConfig,
-    /// Shared with the loader threads.
-    training: Arc<Loader<'a>>,
-    validation: Loader<'a>,
+    loaders: Loaders<'a>,
     model: Checkpoint,
     optimizer: AdamW,
     gradients: Weights,
@@ -518,43 +172,20 @@ impl<'a> Trainer<'a> {
         (run, state): (Run, TrainState),
         config: &'a TrainConfig,
         (model, optimizer): (Checkpoint, AdamW),
-        data: &MessyMashup,
-        split: &Split,
-    ) -> Result<Self> {
-        let cache = Arc::new(StemCache::new(config.cache_mebibytes, config.remix.sample_rate));
-        if model.extractor.sampling_rate != config.remix.sample_rate {
-            return Err(Error::Config(format!(
-                "remix.sample_rate is {}, but the model hears {} Hz",
-                config.remix.sample_rate, model.extractor.sampling_rate
-            )));
-        }
-        let loader = |songs: &[String], folds: &[u32]| -> Result<Loader<'a>> {
-            Ok(Loader {
-                config,
-                remixer: Remixer::with_cache(data, songs, folds, config.remix.clone(), Arc::clone(&cache))?,
-                extractor: model.extractor.clone(),
-                labels: model.ast.config().labels(),
-                patches: model.ast.config().grid().patches(),
-            })
-        };
-        let judged = if split.validation.is_empty() {
-            &split.train
-        } else {
-            &split.validation
-        };
-        Ok(Self {
-            training: Arc::new(loader(&split.train, &split.train_folds)?),
-            validation: loader(judged, &split.validation_folds)?,
+        loaders: Loaders<'a>,
+    ) -> Self {
+        Self {
             gradients: model.ast.weights().zeros_like(),
             activations: Activations::default(),
             seconds_before: state.seconds,
             started: Instant::now(),
             config,
+            loaders,
             model,
             optimizer,
             run,
             state,
-        })
+        }
     }
 
     fn train(&mut self, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) -> Result<()> {
@@ -565,25 +196,28 @@ impl<'a> Trainer<'a> {
         let (senders, receivers): (Vec<SyncSender<_>>, Vec<Receiver<_>>) = (0..threads)
             .map(|_| sync_channel::<Result<Examples>>(AHEAD))
             .unzip();
-        let loader = Arc::clone(&self.training);
+        let loader = Arc::clone(&self.loaders.training);
         std::thread::scope(|scope| {
             for (thread, sender) in senders.into_iter().enumerate() {
                 let loader = &loader;
-                scope.spawn(move || {
-                    for step in (first..last).filter(|step| step % threads == thread as u64) {
-                        // The receiver is gone when the loop has ended early.
-                        if sender.send(loader.batch(step)).is_err() {
-                            break;
+                let made = std::thread::Builder::new()
+                    .name(format!("loader {thread}"))
+                    .spawn_scoped(scope, move || {
+                        for step in (first..last).filter(|step| step % threads == thread as u64) {
+                            // The receiver is gone when the loop has ended early.
+                            if sender.send(loader.batch(step)).is_err() {
+                                break;
+                            }
                         }
-                    }
-                });
+                    });
+                made.map_err(Error::io(self.run.root()))?;
             }
             for step in first..last {
                 let batch = receivers[(step % threads) as usize]
                     .recv()
                     .map_err(|_| Error::Run {
                         path: self.run.root().to_path_buf(),
-                        message: "a loader thread has died; this is a bug".into(),
+                        message: "a loader thread has ended early; this is a bug".into(),
                     })??;
                 self.step(&batch, first, on_event)?;
             }
@@ -621,8 +255,9 @@ impl<'a> Trainer<'a> {
         }
         if epoch_ends {
             let validated = self.validate()?;
-            on_event(validated)?;
+            // Saved before anybody is told: who asks to stop now must not lose the epoch.
             self.save_last()?;
+            on_event(validated)?;
         } else if self.state.step.is_multiple_of(self.config.save_every_steps) {
             self.save_last()?;
         }
@@ -685,7 +320,7 @@ impl<'a> Trainer<'a> {
             let seed = self.config.validation.seed;
             let made: Vec<(Vec<f32>, usize)> = indices
                 .par_iter()
-                .map(|&i| self.validation.mashup(seed, 0, i))
+                .map(|&i| self.loaders.validation.mashup(seed, JUDGING_EPOCH, i))
                 .collect::<Result<_>>()?;
             let input_values: Vec<f32> = made.iter().flat_map(|(features, _)| features).copied().collect();
             let batch = Batch {

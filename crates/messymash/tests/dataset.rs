@@ -262,6 +262,52 @@ fn noise_alone_is_a_data_set_and_extra_noise_gets_folds_by_source() {
 }
 
 #[test]
+fn a_recording_that_two_noise_collections_share_stays_in_one_fold() {
+    let root = TempDir::new().unwrap();
+    esc50(
+        root.path(),
+        &[
+            "1-10-A-0.wav,1,0,dog,True,10,A",
+            "5-20-B-1.wav,5,1,rooster,True,20,B",
+        ],
+    );
+    touch(root.path().join("ESC-50-master/audio/1-10-A-0.wav"));
+    touch(root.path().join("ESC-50-master/audio/5-20-B-1.wav"));
+    let extra = TempDir::new().unwrap();
+    for name in ["10-3-0-0.ogg", "10-3-0-1.ogg", "20-8-0-0.ogg", "3-20-A-7.wav"] {
+        touch(extra.path().join("street").join(name));
+    }
+    let options = DatasetOptions {
+        extra_noise: vec![extra.path().join("street")],
+        ..Default::default()
+    };
+    let data = MessyMashup::open(&[root.path().to_path_buf()], &options).unwrap();
+    let folds: Vec<u32> = data
+        .noises
+        .iter()
+        .filter(|n| n.id.starts_with("street"))
+        .map(|n| n.fold)
+        .collect();
+    assert_eq!(folds, [1, 1, 5, 5]);
+}
+
+#[test]
+fn the_test_table_of_another_data_set_is_passed_over() {
+    let root = TempDir::new().unwrap();
+    for stem in ["drums", "vocals", "bass", "other"] {
+        touch(root.path().join(format!("mm/genres_stems/blues/a/{stem}.wav")));
+    }
+    fs::create_dir_all(root.path().join("titanic")).unwrap();
+    fs::write(
+        root.path().join("titanic/test.csv"),
+        "PassengerId,Survived\n1,0\n",
+    )
+    .unwrap();
+    let data = MessyMashup::open(&[root.path().to_path_buf()], &Default::default()).unwrap();
+    assert_eq!((data.songs.len(), data.mashups.len()), (1, 0));
+}
+
+#[test]
 fn mashups_without_a_table_are_named_by_their_files() {
     let root = TempDir::new().unwrap();
     touch(root.path().join("mashups/song0002.wav"));

@@ -44,10 +44,12 @@ fn listen(_: TrainEvent) -> Result<()> {
     Ok(())
 }
 
-/// Interrupts when that many steps have been taken.
+/// Interrupts once that many steps have been taken, and goes on asking to stop, as a noted Ctrl-C does.
 fn stop_at(wanted: u64) -> impl FnMut(TrainEvent) -> Result<()> {
     move |event| match event {
-        TrainEvent::Step { step, .. } if step == wanted => Err(Error::Interrupted),
+        TrainEvent::Step { step, .. } | TrainEvent::Validated { step, .. } if step >= wanted => {
+            Err(Error::Interrupted)
+        }
         _ => Ok(()),
     }
 }
@@ -122,6 +124,11 @@ fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
         let path = world.path(run);
         let first = world.train(run, &mut stop_at(stops[0]));
         assert!(matches!(first, Err(Error::Interrupted)), "{first:?}");
+        let state = fs::read_to_string(path.join("last/trainer_state.json")).unwrap();
+        assert!(
+            state.contains(&format!("\"step\": {}", stops[0])),
+            "{run}: {state}"
+        );
         for stop in &stops[1..] {
             assert!(matches!(
                 resume(&path, &mut stop_at(*stop)),
@@ -260,6 +267,68 @@ fn what_cannot_be_trained_on_is_told_before_the_first_step() {
 }
 
 #[test]
+fn a_start_that_fails_leaves_nothing_behind() {
+    let world = World::new(&common::recipe(1));
+    let esc = world.path("data/ESC-50-master");
+    fs::rename(&esc, world.path("noise")).unwrap();
+    let error = world.train("run", &mut listen).unwrap_err().to_string();
+    assert!(error.contains("noise"), "{error}");
+    assert!(!world.path("run").exists());
+    fs::rename(world.path("noise"), &esc).unwrap();
+    fs::remove_dir_all(world.path("data/genres_stems")).unwrap();
+    let error = world.train("run", &mut listen).unwrap_err().to_string();
+    assert!(error.contains("genres_stems"), "{error}");
+    assert!(!world.path("run").exists());
+}
+
+#[test]
+fn a_run_without_its_last_state_is_not_begun_anew() {
+    let world = World::new(&common::recipe(1));
+    world.train("run", &mut listen).unwrap();
+    fs::rename(world.path("run/last"), world.path("elsewhere")).unwrap();
+    let (log, best) = (
+        fs::read(world.path("run/metrics.jsonl")).unwrap(),
+        fs::read(world.path("run/best/model.safetensors")).unwrap(),
+    );
+    let error = resume(&world.path("run"), &mut listen).unwrap_err().to_string();
+    assert!(error.contains("last/ is gone"), "{error}");
+    assert_eq!(fs::read(world.path("run/metrics.jsonl")).unwrap(), log);
+    assert_eq!(fs::read(world.path("run/best/model.safetensors")).unwrap(), best);
+    // What a killed process was writing is swept away.
+    fs::rename(world.path("elsewhere"), world.path("run/last")).unwrap();
+    fs::create_dir(world.path("run/.messymash-x1")).unwrap();
+    resume(&world.path("run"), &mut listen).unwrap();
+    assert!(!world.path("run/.messymash-x1").exists());
+}
+
+#[test]
+fn a_run_is_resumed_from_another_folder() {
+    // Paths in the recipe are relative to where the training was started.
+    let world = World::new(&common::recipe(1));
+    let here = std::env::current_dir().unwrap();
+    let relative = pathdiff(&world.path("noise"), &here);
+    fs::create_dir(world.path("noise")).unwrap();
+    messymash::Waveform::new(common::hiss(1, 16_000, 0.1), common::RATE)
+        .write_wav(world.path("noise/rain.wav"))
+        .unwrap();
+    let mut config = world.config();
+    config.data.extra_noise = vec![relative];
+    train(&config, &[world.path("data")], &world.path("run"), &mut listen).unwrap();
+    let saved = TrainConfig::load(&world.path("run/config.toml")).unwrap();
+    assert!(
+        saved.data.extra_noise[0].is_absolute(),
+        "{:?}",
+        saved.data.extra_noise
+    );
+}
+
+/// `to` as seen from `from`, both absolute.
+fn pathdiff(to: &Path, from: &Path) -> PathBuf {
+    let up = from.components().skip(1).map(|_| "..");
+    up.collect::<PathBuf>().join(to.strip_prefix("/").unwrap())
+}
+
+#[test]
 fn two_trainings_do_not_share_a_folder() {
     let world = World::new(&common::recipe(1));
     let path = world.path("run");
@@ -290,6 +359,8 @@ fn a_recipe_with_a_mistake_names_it() {
         ("learning_rate = -1.0", "learning_rate"),
         ("learning_rate = nan", "learning_rate"),
         ("init = \"x\"\n[model]\nhidden_size = 8", "init"),
+        ("loader_threads = 1000000", "loader_threads"),
+        ("epochs = 99999999999", "epochs"),
         ("seed = [", "TOML"),
     ] {
         fs::write(&path, recipe).unwrap();

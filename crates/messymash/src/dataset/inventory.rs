@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// step -90; quiet classical music has about -50.
 const SILENT_DB: f64 = -60.0;
 
+/// Shorter sounds cannot be mixed: one frame of the features.
+const LEAST_SECONDS: f64 = 0.025;
+
 /// What a data set holds.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Inventory {
@@ -221,8 +224,11 @@ fn decode(path: &Path) -> std::result::Result<Decoded, String> {
             break;
         }
     }
-    if count == 0 {
-        return Err("holds no samples".into());
+    if (count as f64) < LEAST_SECONDS * f64::from(rate) {
+        return Err(format!(
+            "it lasts {:.4} s, which is no sound to mix.",
+            count as f64 / f64::from(rate)
+        ));
     }
     Ok(Decoded {
         seconds: count as f64 / f64::from(rate),

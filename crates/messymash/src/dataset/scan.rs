@@ -1,6 +1,6 @@
 //! The search: roots -> [`MessyMashup`]. Reads folders, `esc50.csv` and `test.csv`; decodes nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,8 +44,14 @@ pub(super) fn open(roots: &[PathBuf], options: &DatasetOptions) -> Result<MessyM
     for folder in &places.esc50 {
         read_esc50(folder, options, &mut data.noises)?;
     }
+    // ESC-50 and other collections took clips from the same recordings: those stay together.
+    let folds: HashMap<String, u32> = data
+        .noises
+        .iter()
+        .map(|noise| (source_of(&stem_name(&noise.path)).to_string(), noise.fold))
+        .collect();
     for folder in &options.extra_noise {
-        read_noise_folder(folder, &mut data.noises)?;
+        read_noise_folder(folder, &folds, &mut data.noises)?;
     }
     make_unique(&mut data.noises);
     if places.tests.is_empty() {
@@ -105,7 +111,7 @@ impl Places {
                     }
                     _ => continue,
                 }
-            } else if name == "test.csv" {
+            } else if name == "test.csv" && beside_the_layout(path) {
                 &mut self.tests
             } else {
                 continue;
@@ -125,6 +131,13 @@ impl Places {
             ESC-50-master/{audio,meta/esc50.csv} nor mashups/ was found in it or five levels below. A folder of songs \
             by genre becomes one by separating it into stems first".into()))
     }
+}
+
+/// Other data sets have a `test.csv` too; this one's stands beside its songs or its mashups.
+fn beside_the_layout(table: &Path) -> bool {
+    ["genres_stems", "mashups"]
+        .into_iter()
+        .any(|folder| table.with_file_name(folder).is_dir())
 }
 
 fn read_songs(folders: &[PathBuf], options: &DatasetOptions, data: &mut MessyMashup) -> Result<()> {
@@ -271,7 +284,8 @@ fn read_esc50(folder: &Path, options: &DatasetOptions, noises: &mut Vec<NoiseCli
     ))
 }
 
-fn read_noise_folder(folder: &Path, noises: &mut Vec<NoiseClip>) -> Result<()> {
+/// `folds` has the fold of each source recording that is known already.
+fn read_noise_folder(folder: &Path, folds: &HashMap<String, u32>, noises: &mut Vec<NoiseClip>) -> Result<()> {
     let before = noises.len();
     let label = fs::canonicalize(folder).map_err(Error::io(folder))?;
     let label = file_name(&label);
@@ -295,7 +309,9 @@ fn read_noise_folder(folder: &Path, noises: &mut Vec<NoiseClip>) -> Result<()> {
                 .components()
                 .map(|c| c.as_os_str().to_string_lossy())
                 .collect();
-            let fold = fold_of(&stem_name(path));
+            let name = stem_name(path);
+            let source = source_of(&name);
+            let fold = folds.get(source).copied().unwrap_or_else(|| fold_of(source));
             noises.push(NoiseClip {
                 id: format!("{label}/{}", inside.join("/")),
                 path: path.to_path_buf(),
@@ -312,11 +328,11 @@ fn read_noise_folder(folder: &Path, noises: &mut Vec<NoiseClip>) -> Result<()> {
     Ok(())
 }
 
-/// The fold of a clip outside ESC-50: see [`DatasetOptions::extra_noise`].
-fn fold_of(name: &str) -> u32 {
+/// The part of a noise clip's name that tells the recording it was cut from: see [`DatasetOptions::extra_noise`].
+fn source_of(name: &str) -> &str {
     let fields: Vec<&str> = name.split('-').collect();
     let number = |field: &str| !field.is_empty() && field.bytes().all(|b| b.is_ascii_digit());
-    let source = match fields.as_slice() {
+    match fields.as_slice() {
         [source, class, occurrence, slice]
             if [source, class, occurrence, slice].into_iter().all(|f| number(f)) =>
         {
@@ -329,7 +345,11 @@ fn fold_of(name: &str) -> u32 {
             source
         }
         _ => name,
-    };
+    }
+}
+
+/// The fold of a recording that ESC-50's table does not know.
+fn fold_of(source: &str) -> u32 {
     let digest = Sha256::digest(source.as_bytes());
     1 + digest
         .iter()
@@ -470,11 +490,12 @@ mod tests {
 
     #[test]
     fn folds_of_one_source_are_one() {
-        assert_eq!(fold_of("100652-3-0-0"), fold_of("100652-3-0-7"));
-        assert_eq!(fold_of("1-100032-A-0"), fold_of("4-100032-B-12"));
+        let fold = |name: &'static str| fold_of(source_of(name));
+        assert_eq!(fold("100652-3-0-0"), fold("100652-3-0-7"));
+        assert_eq!(fold("1-100032-A-0"), fold("4-100032-B-12"));
         // Written down so that a change of the hash, which would mix old splits, does not pass unseen.
         assert_eq!(
-            ["100652-3-0-0", "rain", "wind", "street-01", "x"].map(fold_of),
+            ["100652-3-0-0", "rain", "wind", "street-01", "x"].map(fold),
             FOLDS
         );
         let mut counts = [0; 5];

@@ -3,8 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::{Remix, Remixer};
-use crate::{Error, Result, atomic};
+use crate::{Error, Result, Waveform, atomic};
+
+/// Mashups made at once.
+const AT_ONCE: usize = 16;
 
 /// The file of recipes in a folder of mashups: JSON lines `{"file": "00000.wav", "remix": {...}}`.
 pub const RECIPES_FILE: &str = "recipes.jsonl";
@@ -39,14 +44,20 @@ pub fn write_remixes(
     }
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let mut lines = Vec::new();
-    for index in 0..count {
-        let (remix, sound) = remixer.make(seed, 0, index as u64)?;
-        let file = format!("{index:05}.wav");
-        sound.write_wav(folder.join(&file))?;
-        serde_json::to_writer(&mut lines, &Line { file, remix })
-            .map_err(|error| Error::Config(format!("recipe {index} cannot be written: {error}")))?;
-        lines.push(b'\n');
-        on_written(index + 1)?;
+    let indices: Vec<usize> = (0..count).collect();
+    for some in indices.chunks(AT_ONCE) {
+        let made: Vec<(Remix, Waveform)> = some
+            .par_iter()
+            .map(|&index| remixer.make(seed, 0, index as u64))
+            .collect::<Result<_>>()?;
+        for (index, (remix, sound)) in some.iter().zip(made) {
+            let file = format!("{index:05}.wav");
+            sound.write_wav(folder.join(&file))?;
+            serde_json::to_writer(&mut lines, &Line { file, remix })
+                .map_err(|error| Error::Config(format!("recipe {index} cannot be written: {error}")))?;
+            lines.push(b'\n');
+            on_written(index + 1)?;
+        }
     }
     atomic::write(&recipes, &lines)
 }

@@ -104,14 +104,14 @@ pub(super) fn add_part(stem: &[f32], part: &Part, music: &mut [f32]) -> Result<(
         let first = part.start + lead.div_ceil(cycle.len()) * cycle.len() - lead;
         let count = needed(music.len(), part.tempo) + TAPS;
         let source: Vec<f32> = cycle.iter().copied().cycle().skip(first).take(count).collect();
-        add_resampled(&source, tempo_steps(part.tempo), gain, music);
+        add_resampled((&source, 0), tempo_steps(part.tempo), gain, music);
     } else if tempo_steps(part.tempo) == PHASES {
         for (out, x) in music.iter_mut().zip(&stem[part.start..]) {
             *out += gain * x;
         }
     } else {
         let source = padded(stem, part.start, needed(music.len(), part.tempo));
-        add_resampled(&source, tempo_steps(part.tempo), gain, music);
+        add_resampled((&source, 0), tempo_steps(part.tempo), gain, music);
     }
     Ok(())
 }
@@ -132,10 +132,12 @@ pub(super) fn play_noise(clip: &[f32], noise: &Noise) -> Result<Vec<f32>> {
     if tempo_steps(noise.tempo) == PHASES {
         return Ok(clip[noise.start..end].to_vec());
     }
-    let source = padded(clip, 0, clip.len());
-    let mut sound = vec![0.0; end];
-    add_resampled(&source, tempo_steps(noise.tempo), 1.0, &mut sound);
-    sound.drain(..noise.start);
+    let steps = tempo_steps(noise.tempo);
+    // Only what is heard is computed, however long the clip is.
+    let position = noise.start * steps;
+    let source = padded(clip, position / PHASES, needed(noise.length, noise.tempo) + 1);
+    let mut sound = vec![0.0; noise.length];
+    add_resampled((&source, position % PHASES), steps, 1.0, &mut sound);
     Ok(sound)
 }
 
@@ -162,10 +164,10 @@ fn cycle(sound: &[f32]) -> Vec<f32> {
     cycle
 }
 
-/// Adds `gain` x the source at `steps` / 256 of its speed. `source[TAPS / 2 - 1]` is the first sample heard.
-fn add_resampled(source: &[f32], steps: usize, gain: f32, out: &mut [f32]) {
+/// Adds `gain` x the source at `steps` / 256 of its speed, from `phase` / 256 of a sample behind `source[TAPS / 2 - 1]` on.
+fn add_resampled((source, phase): (&[f32], usize), steps: usize, gain: f32, out: &mut [f32]) {
     let rows = interpolator(steps, gain);
-    let mut position = 0;
+    let mut position = phase;
     for y in out {
         let (base, phase) = (position / PHASES, position % PHASES);
         let Some(x) = source.get(base..base + TAPS) else {

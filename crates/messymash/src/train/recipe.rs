@@ -1,0 +1,347 @@
+//! The recipe of a training, and what follows from it alone: schedule, first model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ast::{Ast, AstConfig};
+use crate::checkpoint::{Checkpoint, NewHead, resolve};
+use crate::features::FeatureExtractor;
+use crate::optim::Schedule;
+use crate::remix::RemixOptions;
+use crate::specaugment::SpecAugment;
+use crate::{Error, Result};
+
+/// No count in a recipe may exceed this: more is a slip of the finger, and products of two must not overflow.
+const MOST: u64 = 1 << 31;
+
+/// Threads that a recipe may ask for.
+const MOST_THREADS: u64 = 256;
+
+/// A recipe: a TOML file. Every key may be left out, an unknown key is an error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// All randomness of the run comes from this.
+    pub seed: u64,
+    /// Fine-tune from this model directory or cached id; left out, a new model of the shape `[model]` is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// Passes; every mashup of every pass is a new one.
+    pub epochs: u64,
+    /// Mashups a pass, rounded down to whole batches.
+    pub mashups_per_epoch: u64,
+    /// Mashups per optimiser step.
+    pub batch_size: usize,
+    /// Mashups computed at once; divides `batch_size`. Less takes less memory.
+    pub micro_batch: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Last learning rate, as a share of the highest.
+    pub final_learning_rate: f64,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup_steps: u64,
+    /// AdamW's weight decay, on matrices only.
+    pub weight_decay: f64,
+    /// Limit of the gradients' global norm; 0 for none.
+    pub clip_norm: f64,
+    /// Share of the target that is spread over all genres, within [0, 1).
+    pub label_smoothing: f64,
+    /// Share of the patches left out of each training mashup, within [0, 1).
+    pub patchout: f64,
+    /// Threads that make mashups ahead of the model.
+    pub loader_threads: usize,
+    /// Memory for decoded stems and noise, MiB.
+    pub cache_mebibytes: usize,
+    /// Steps between saves within an epoch; one is made at the end of each epoch in any case.
+    pub save_every_steps: u64,
+    /// The new model's shape; may not be given together with `init`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelShape>,
+    /// Which songs and noise are kept for validation.
+    pub validation: Validation,
+    /// What is taken from the data set.
+    pub data: DataSettings,
+    /// How mashups are made.
+    pub remix: RemixOptions,
+    /// Masks on the features of training mashups.
+    pub specaugment: SpecAugment,
+}
+
+/// The shape of a new model; the keys are those of `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)] // documented in AstConfig and FeatureExtractor
+pub struct ModelShape {
+    pub hidden_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub intermediate_size: usize,
+    pub patch_size: usize,
+    pub frequency_stride: usize,
+    pub time_stride: usize,
+    pub max_length: usize,
+    pub num_mel_bins: usize,
+    pub mean: f32,
+    pub std: f32,
+}
+
+/// What is kept for validation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Validation {
+    /// Share of the songs, by genre, within [0, 1). With 0 every song is trained on, and validation mashups are new mashups
+    /// of training songs.
+    pub fraction: f64,
+    /// Noise folds that training never hears.
+    pub noise_folds: Vec<u32>,
+    /// Mashups, the same ones after every epoch.
+    pub mashups: u64,
+    /// Seed of the split and of the validation mashups.
+    pub seed: u64,
+}
+
+/// What is taken from the data set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataSettings {
+    /// Accept songs that lack stems (they then take part with those they have).
+    pub allow_missing_stems: bool,
+    /// Further folders of noise.
+    pub extra_noise: Vec<PathBuf>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            init: None,
+            epochs: 10,
+            mashups_per_epoch: 10_000,
+            batch_size: 32,
+            micro_batch: 8,
+            learning_rate: 5e-4,
+            final_learning_rate: 0.01,
+            warmup_steps: 500,
+            weight_decay: 0.05,
+            clip_norm: 1.0,
+            label_smoothing: 0.1,
+            patchout: 0.0,
+            loader_threads: 1,
+            cache_mebibytes: 4096,
+            save_every_steps: 500,
+            model: None,
+            validation: Validation::default(),
+            data: DataSettings::default(),
+            remix: RemixOptions::default(),
+            specaugment: SpecAugment::default(),
+        }
+    }
+}
+
+impl Default for ModelShape {
+    /// Hidden 192, 6 layers, 3 heads, patches that do not overlap: 514 tokens, 2.8 million parameters.
+    fn default() -> Self {
+        Self {
+            hidden_size: 192,
+            num_hidden_layers: 6,
+            num_attention_heads: 3,
+            intermediate_size: 768,
+            patch_size: 16,
+            frequency_stride: 16,
+            time_stride: 16,
+            max_length: 1024,
+            num_mel_bins: 128,
+            // Of AudioSet, as published with the AST.
+            mean: -4.267_739_3,
+            std: 4.568_997_4,
+        }
+    }
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self {
+            fraction: 0.2,
+            noise_folds: vec![5],
+            mashups: 500,
+            seed: 1,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the key if it is unknown, of the wrong type or out of range.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(Error::io(path))?;
+        let wrong = |message: String| Error::Config(format!("{}: {message}", path.display()));
+        let document = toml::Deserializer::parse(&text).map_err(|e| wrong(e.to_string()))?;
+        let config: Self = serde_path_to_error::deserialize(document)
+            .map_err(|e| wrong(format!("{}: {}", e.path(), e.inner().message())))?;
+        config.check().map_err(|e| wrong(e.to_string()))?;
+        Ok(config)
+    }
+
+    /// The recipe as TOML, every default written out.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it cannot be written down: a path that is not Unicode, a seed of 2^63 or more.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self)
+            .map_err(|e| Error::Config(format!("the recipe cannot be written as TOML: {e}")))
+    }
+
+    /// The same recipe with paths that mean the same from every folder, since a run may be resumed from another one.
+    pub(super) fn with_absolute_paths(&self) -> Result<Self> {
+        let mut config = self.clone();
+        for folder in &mut config.data.extra_noise {
+            *folder = std::path::absolute(&*folder).map_err(Error::io(&*folder))?;
+        }
+        if let Some(init) = config
+            .init
+            .as_mut()
+            .filter(|init| Path::new(init.as_str()).is_dir())
+        {
+            let path = std::path::absolute(&*init).map_err(Error::io(&*init))?;
+            // Made of a string and the current folder; the latter alone can be no Unicode.
+            *init = path
+                .into_os_string()
+                .into_string()
+                .map_err(|path| Error::Config(format!("init is {path:?}, which is not Unicode")))?;
+        }
+        Ok(config)
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the setting, its value and what is possible.
+    pub fn check(&self) -> Result<()> {
+        let fail = |message: String| Err(Error::Config(message));
+        let positive = [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size as u64),
+            ("micro_batch", self.micro_batch as u64),
+            ("loader_threads", self.loader_threads as u64),
+            ("save_every_steps", self.save_every_steps),
+            ("validation.mashups", self.validation.mashups),
+        ];
+        for (name, value) in positive {
+            if value == 0 {
+                return fail(format!("{name} is 0; it must be at least 1"));
+            }
+            if value > MOST {
+                return fail(format!("{name} is {value}; it must be at most {MOST}"));
+            }
+        }
+        if self.mashups_per_epoch < self.batch_size as u64 {
+            return fail(format!(
+                "mashups_per_epoch is {}; it must be at least batch_size, {}",
+                self.mashups_per_epoch, self.batch_size
+            ));
+        }
+        let bounded = [
+            ("mashups_per_epoch", self.mashups_per_epoch, MOST),
+            ("warmup_steps", self.warmup_steps, MOST),
+            ("loader_threads", self.loader_threads as u64, MOST_THREADS),
+        ];
+        for (name, value, most) in bounded {
+            if value > most {
+                return fail(format!("{name} is {value}; it must be at most {most}"));
+            }
+        }
+        if !self.batch_size.is_multiple_of(self.micro_batch) {
+            return fail(format!(
+                "micro_batch {} does not divide batch_size {}",
+                self.micro_batch, self.batch_size
+            ));
+        }
+        let shares = [
+            ("label_smoothing", self.label_smoothing),
+            ("patchout", self.patchout),
+            ("validation.fraction", self.validation.fraction),
+        ];
+        for (name, value) in shares {
+            if !(0.0..1.0).contains(&value) {
+                return fail(format!("{name} is {value}; it must be at least 0 and below 1"));
+            }
+        }
+        let rates = [
+            ("learning_rate", self.learning_rate),
+            ("final_learning_rate", self.final_learning_rate),
+            ("weight_decay", self.weight_decay),
+            ("clip_norm", self.clip_norm),
+        ];
+        for (name, value) in rates {
+            if !(value.is_finite() && value >= 0.0) {
+                return fail(format!("{name} is {value}; it must be a number of at least 0"));
+            }
+        }
+        if self.init.is_some() && self.model.is_some() {
+            return fail("[model] gives the shape of a new model, but init names a model that has its own; leave one out".into());
+        }
+        self.remix.check()
+    }
+
+    pub(super) fn schedule(&self) -> Schedule {
+        Schedule {
+            peak: self.learning_rate,
+            last: self.learning_rate * self.final_learning_rate,
+            warmup_steps: self.warmup_steps,
+            total_steps: self.epochs * self.steps_per_epoch(),
+        }
+    }
+
+    pub(super) fn steps_per_epoch(&self) -> u64 {
+        self.mashups_per_epoch / self.batch_size as u64
+    }
+
+    /// The model before its first step.
+    pub(super) fn first_model(&self, labels: &[String]) -> Result<Checkpoint> {
+        if let Some(init) = &self.init {
+            let head = NewHead {
+                labels: labels.to_vec(),
+                seed: self.seed,
+            };
+            let mut model = Checkpoint::load_body(&resolve(Path::new(init))?, &head)?;
+            // Its card tells of another model's training and figures.
+            model.card = None;
+            return Ok(model);
+        }
+        let shape = self.model.clone().unwrap_or_default();
+        let config = AstConfig {
+            hidden_size: shape.hidden_size,
+            num_hidden_layers: shape.num_hidden_layers,
+            num_attention_heads: shape.num_attention_heads,
+            intermediate_size: shape.intermediate_size,
+            patch_size: shape.patch_size,
+            frequency_stride: shape.frequency_stride,
+            time_stride: shape.time_stride,
+            max_length: shape.max_length,
+            num_mel_bins: shape.num_mel_bins,
+            ..AstConfig::default()
+        }
+        .with_labels(labels);
+        let ast = Ast::random(config, self.seed).map_err(|error| match error {
+            Error::Config(message) => Error::Config(message.replacen("config.json: ", "[model]: ", 1)),
+            other => other,
+        })?;
+        let mut extractor = FeatureExtractor::new(shape.num_mel_bins, shape.max_length)?;
+        (extractor.mean, extractor.std) = (shape.mean, shape.std);
+        let notes = vec![format!(
+            "a new model of {} parameters, seed {}",
+            ast.num_parameters(),
+            self.seed
+        )];
+        Ok(Checkpoint {
+            ast,
+            extractor,
+            card: None,
+            notes,
+        })
+    }
+}
