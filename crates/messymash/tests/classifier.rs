@@ -73,7 +73,13 @@ fn piece(samples: usize) -> Vec<f32> {
     let low = tone(300.0, samples, 0.4);
     let noise = hiss(5, samples, 0.4);
     (0..samples)
-        .map(|i| if i / WINDOW % 2 == 0 { low[i] } else { noise[i] })
+        .map(|i| {
+            if (i / WINDOW).is_multiple_of(2) {
+                low[i]
+            } else {
+                noise[i]
+            }
+        })
         .collect()
 }
 

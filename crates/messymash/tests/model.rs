@@ -1,5 +1,7 @@
 //! The model against PyTorch: logits, loss, every gradient, ten AdamW steps, and every way a checkpoint may be stored.
 //! Golden files and what they hold: `golden/model/README.md`.
+// A failed unwrap is a failed test, in helpers too.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,31 +2,20 @@
 // A failed unwrap is a failed test, in helpers too.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::{RATE, hiss};
 use messymash::dataset::{MessyMashup, NoiseClip, Song, Split, Stem};
 use messymash::remix::{
     Loudness, Noise, Part, Remix, RemixOptions, Remixer, StemCache, TempoScope, read_remixes, write_remixes,
 };
 use messymash::{Error, Waveform};
 
-const RATE: u32 = 16_000;
 const GENRES: [&str; 2] = ["blues", "rock"];
-
-/// Seeded noise in [-amplitude, amplitude]: a linear congruential generator is enough for test sound.
-fn hiss(seed: u64, samples: usize, amplitude: f32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..samples)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            amplitude * ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
-        })
-        .collect()
-}
 
 /// Two genres of six songs with four stems of 15 s, and ten noises of 5 s in five folds. `stem` gives the sound of a stem.
 fn world(stem: impl Fn(&str, Stem) -> Vec<f32>) -> (MessyMashup, Arc<StemCache>) {

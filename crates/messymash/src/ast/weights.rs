@@ -137,6 +137,9 @@ tree! {
     }
 }
 
+/// Gives the values of a tensor, row-major, for its name and shape.
+pub type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+
 /// The key of everything below the head.
 pub(crate) const BODY: &str = "audio_spectrogram_transformer.";
 
@@ -145,10 +148,7 @@ impl Weights {
     ///
     /// # Errors
     /// The first error of `source`.
-    pub fn build(
-        config: &AstConfig,
-        source: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-    ) -> Result<Self> {
+    pub fn build(config: &AstConfig, source: &mut Source<'_>) -> Result<Self> {
         let (d, i, p) = (config.hidden_size, config.intermediate_size, config.patch_size);
         let mut from = Builder { source };
         let mut embedding =
@@ -228,11 +228,11 @@ impl Weights {
 }
 
 /// Asks the source of [`Weights::build`] for one part of the tree after the other.
-struct Builder<'a> {
-    source: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+struct Builder<'a, 'b> {
+    source: &'a mut Source<'b>,
 }
 
-impl Builder<'_> {
+impl Builder<'_, '_> {
     fn parameter(&mut self, name: String, shape: &[usize]) -> Result<Parameter> {
         let data = (self.source)(&name, shape)?;
         Ok(Parameter {
