@@ -24,7 +24,7 @@ bench-peers:     ## speed beside torch and torchaudio, on a machine that does no
 sample:          ## the free sound in samples/, made again (needs numpy and soundfile)
 	python3 tools/make_samples.py
 
-golden:          ## the golden files of the tests, made again (needs the packages of `make reference`, and ffmpeg and sox)
+golden:          ## the golden files of the tests, made again (needs the packages of `make reference`, and ffmpeg)
 	tools/reference.sh golden_features.py
 	tools/reference.sh golden_model.py
 	tools/reference.sh golden_resample.py

@@ -4,10 +4,10 @@ the program on that anybody may use (CC0).
     pip install numpy==2.4.6 soundfile==0.13.1
     python3 tools/make_samples.py [--out samples]
 
-  disco.flac    20 s: a disco groove at 120 beats a minute: kick on every beat, open hi-hat between, octave bass, strings
   metal.flac    20 s: distorted power chords at 160 beats a minute, double kick
-  mashup.flac   20 s: drums and bass of one disco groove, chords and lead of another, the whole under street noise (rumble
-                and two horns, about 12 dB below the music): what this program is for
+  mashup.flac   20 s: drums and bass of one disco groove (120 beats a minute: kick on every beat, open hi-hat between,
+                octave bass), strings and lead of another, the whole under street noise (rumble and two horns, about
+                12 dB below the music): what this program is for
 
 16 kHz, mono, 16 bits. The same seed gives the same samples, so running it again changes nothing.
 """
@@ -162,7 +162,6 @@ def main():
     one = disco(rng, 0.5, [(57, 3), (53, 4), (55, 4), (52, 3)])
     two = disco(rng, 0.5, [(57, 3), (62, 3), (55, 4), (60, 4)])
     pieces = {
-        "disco": finish(mix(one, drums=1.3)),
         "metal": finish(mix(metal(rng, 60 / 160), other=1.6)),
         "mashup": finish(
             mix(dict(drums=one["drums"], bass=one["bass"], other=two["other"], vocals=two["vocals"]), drums=1.3)

@@ -93,34 +93,46 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let options = args.windows.options(limits)?;
     interrupt::listen()?;
     let mut printer = Printer::new(args, &classifier, io::stdout().lock());
-    let mut progress = (sounds.len() > 1).then(|| Progress::new(sounds.len() as u64));
+    // Of several files the number done is shown; of one, which may be hours long, how much was heard.
+    let mut progress = Progress::new(if sounds.len() > 1 { sounds.len() as u64 } else { 0 });
+    if let [sound] = &sounds[..] {
+        let mut heard = |seconds| progress.set(0, &format!("heard {}", clock(seconds)));
+        let answer = answer(sound, &classifier, &options, args, &mut heard);
+        progress.finish();
+        // An interrupted file is not a failed one: nothing is told of it.
+        let Ok(answer) = answer else {
+            printer.finish()?;
+            return Ok(Outcome::Interrupted);
+        };
+        printer.print(&answer)?;
+        printer.finish()?;
+        return Ok(if matches!(answer, Answer::Failed { .. }) {
+            Outcome::SomeFailed
+        } else {
+            Outcome::AllWell
+        });
+    }
     // So many files are in hand at once that no core waits, and so few that memory does not grow with their number.
     let at_once = 2 * rayon::current_num_threads();
     let (mut done, mut failed) = (0, 0);
     for group in sounds.chunks(at_once) {
         let answers: Vec<_> = group
             .par_iter()
-            .map(|sound| answer(sound, &classifier, &options, args))
+            .map(|sound| answer(sound, &classifier, &options, args, &mut |_| ()))
             .collect();
         for answer in answers {
-            // An interrupted file is not a failed one: it is left out, and so is all that follows.
             let Ok(answer) = answer else {
-                progress.iter().for_each(Progress::finish);
+                progress.finish();
                 printer.finish()?;
                 return Ok(Outcome::Interrupted);
             };
             failed += usize::from(matches!(answer, Answer::Failed { .. }));
             done += 1;
-            match &progress {
-                None => printer.print(&answer)?,
-                Some(bar) => bar.aside(|| printer.print(&answer))?,
-            }
+            progress.aside(|| printer.print(&answer))?;
         }
-        if let Some(progress) = &mut progress {
-            progress.set(done, &format!("files, {failed} failed"));
-        }
+        progress.set(done, &format!("files, {failed} failed"));
     }
-    progress.iter().for_each(Progress::finish);
+    progress.finish();
     printer.finish()?;
     Ok(if failed > 0 {
         Outcome::SomeFailed
@@ -129,20 +141,24 @@ pub fn run(args: &Args) -> Result<Outcome> {
     })
 }
 
-/// Hears one sound. Only an interruption is an error here.
+/// Hears one sound, telling `heard` how many seconds of it have been. Only an interruption is an error here.
 fn answer<'a>(
     sound: &Sound,
     classifier: &'a Classifier,
     options: &ClassifyOptions,
     args: &Args,
+    heard: &mut dyn FnMut(f64),
 ) -> messymash::Result<Answer<'a>> {
     interrupt::check()?;
     let started = Instant::now();
-    let heard = sound
-        .open(&options.limits)
-        .and_then(|stream| classifier.classify_stream(stream, options, &mut |_| interrupt::check()));
+    let result = sound.open(&options.limits).and_then(|stream| {
+        classifier.classify_stream(stream, options, &mut |seconds| {
+            heard(seconds);
+            interrupt::check()
+        })
+    });
     let file = sound.name();
-    match heard {
+    match result {
         Ok(heard) => {
             let top = args.top as usize;
             let Predictions {

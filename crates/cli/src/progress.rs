@@ -8,6 +8,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Where it is no terminal, a line at most this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
+/// What a terminal shows where the number of parts is known, and where it is not.
+const KNOWN: &str = "{wide_bar} {pos}/{len} {msg}";
+const UNKNOWN: &str = "{spinner} {msg}";
+
 /// Progress of one piece of work.
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -16,11 +20,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Work of `total` parts.
+    /// Work of `total` parts; 0 if that is not known, which shows how far it is and no bar.
     pub fn new(total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total);
-            if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}") {
+            let template = if total == 0 { UNKNOWN } else { KNOWN };
+            if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
             bar
@@ -40,7 +45,10 @@ impl Progress {
                 bar.set_message(message.to_string());
             }
             None if self.last_line.elapsed() >= PLAIN_EVERY => {
-                eprintln!("{done}/{} {message}", self.total);
+                match self.total {
+                    0 => eprintln!("{message}"),
+                    total => eprintln!("{done}/{total} {message}"),
+                }
                 self.last_line = Instant::now();
             }
             None => {}
@@ -52,6 +60,9 @@ impl Progress {
         self.total = total;
         if let Some(bar) = &self.bar {
             bar.set_length(total);
+            if let Ok(style) = ProgressStyle::with_template(KNOWN) {
+                bar.set_style(style);
+            }
         }
     }
 
