@@ -168,8 +168,8 @@ pub fn html(evaluation: &Evaluation, m: &Measures) -> String {
              model says. Larger dots are more answers.</p>\n";
     let worst = evaluation.worst_mistakes(WORST);
     if !worst.is_empty() {
-        page += "<h2>Worst mistakes</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>sound</th><th>true</th><th>told</th>\
-                 <th>score</th><th>songs</th></tr></thead>\n<tbody>\n";
+        page += "<h2>Worst mistakes</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>sound</th><th class=\"left\">true</th><th class=\"left\">told</th>\
+                 <th>score</th><th class=\"left\">songs</th></tr></thead>\n<tbody>\n";
         for item in worst {
             let [name, truth, told, score, songs] = mistake(evaluation, item).map(|text| escape(&text));
             line(
