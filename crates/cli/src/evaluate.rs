@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The folder to write the report to
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", default_value = "evaluation")]
     out: PathBuf,
     #[command(flatten)]
     threads: ThreadArgs,
@@ -71,9 +71,6 @@ enum Side {
 pub fn run(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let classifier = args.model.load()?;
-    // Before the work: a folder that cannot be made must not cost an evaluation.
-    fs::create_dir_all(&args.out)
-        .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     interrupt::listen()?;
     let split = args.split.as_deref().map(Split::load).transpose()?;
     let evaluation = match &args.songs {
@@ -132,6 +129,7 @@ fn judge_mashups(args: &Args, classifier: &Classifier, split: Option<Split>) -> 
         }
     };
     let remixer = Remixer::new(&data, &songs, &folds, recipe)?;
+    make_folder(&args.out)?;
     let mut progress = Progress::new(args.mashups);
     let mut evaluation = evaluate_mashups(
         classifier,
@@ -167,6 +165,7 @@ fn judge_songs(
         bail!("{NO_UNHEARD_SONG}");
     }
     let options = args.windows.options(AudioLimits::default())?;
+    make_folder(&args.out)?;
     let mut progress = Progress::new(0);
     let mut evaluation = evaluate_songs(classifier, &options, folder, only.as_ref(), &mut |done, total| {
         progress.set_total(total);
@@ -183,6 +182,11 @@ fn judge_songs(
         evaluation.title = format!("{} {of}", evaluation.title);
     }
     Ok(evaluation)
+}
+
+/// Before the work: a folder that cannot be made must not cost an evaluation.
+fn make_folder(out: &Path) -> Result<()> {
+    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))
 }
 
 fn write_report(out: &Path, evaluation: &Evaluation, measures: &Measures) -> Result<()> {

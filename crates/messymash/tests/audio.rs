@@ -345,7 +345,10 @@ fn what_is_not_sound_is_named() {
     unsupported(b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0", "Wave64");
     unsupported(b".snd\0\0\0\x18", "AU");
     unsupported(b"\0\x05\x16\x07\0\x02\0\0", "macOS");
-    unsupported(&golden("audio/tone-opus.ogg"), "Opus");
+    unsupported(
+        &golden("audio/tone-opus.ogg"),
+        "This is Opus sound; convert it to FLAC or WAV first.",
+    );
     let mut noise = vec![0; 1 << 20];
     unsupported(&noise, "No sound was found");
     ChaCha8Rng::seed_from_u64(1).fill_bytes(&mut noise);

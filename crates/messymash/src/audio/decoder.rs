@@ -97,8 +97,14 @@ impl Decoder {
             return Err(Error::InvalidAudio("The file is empty.".into()));
         }
         if let Some(name) = magic::foreign(head) {
+            // What has a remedy of its own is a kind of sound, or says itself why it is none.
+            let end = if name.contains([';', ',']) {
+                "."
+            } else {
+                ", not audio."
+            };
             return Err(Error::UnsupportedMedia(format!(
-                "This is {name}, not audio. {}",
+                "This is {name}{end} {}",
                 magic::DECODABLE
             )));
         }
