@@ -115,11 +115,7 @@ fn judge_mashups(args: &Args, classifier: &Classifier, split: Option<Split>) -> 
                     split.validation_folds,
                     "training songs, unheard noise",
                 ),
-                Side::Validation if split.validation.is_empty() => {
-                    bail!(
-                        "the split keeps no song from training; use --side train for new mashups of training songs"
-                    )
-                }
+                Side::Validation if split.validation.is_empty() => bail!("{NO_UNHEARD_SONG}"),
                 Side::Validation => (
                     split.validation,
                     split.validation_folds,

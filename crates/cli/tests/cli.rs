@@ -188,23 +188,18 @@ fn csv_opens_in_a_spreadsheet_and_runs_nothing_there() {
     let evil = dir.path().join("=HYPERLINK(1), \"x\".wav");
     write_sound(&evil, 0.5);
     fs::write(dir.path().join("z.wav"), "").unwrap();
-    let mut command = classify(&[Path::new("./")], &["--format", "csv"]);
     // Named from within, the file's name is the whole cell.
     let evil_name = evil.file_name().unwrap().to_owned();
-    command = {
-        drop(command);
-        let mut command = messymash();
-        command
-            .current_dir(dir.path())
-            .arg("classify")
-            .arg("--model")
-            .arg(small_model().canonicalize().unwrap());
-        command
-            .args(["--format", "csv", "--"])
-            .arg(&evil_name)
-            .arg("z.wav");
-        command
-    };
+    let mut command = messymash();
+    command
+        .current_dir(dir.path())
+        .arg("classify")
+        .arg("--model")
+        .arg(small_model().canonicalize().unwrap());
+    command
+        .args(["--format", "csv", "--"])
+        .arg(&evil_name)
+        .arg("z.wav");
     let (code, stdout, _) = run(&mut command);
     assert_eq!(code, 1);
     let mut reader = csv::Reader::from_reader(stdout.as_bytes());
@@ -457,6 +452,22 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
     assert!(answer.starts_with("ROCK"), "{answer}");
 }
 
+/// `train` with the recipe and the data of a folder, into its sub-folder `run`.
+#[cfg(unix)]
+fn train(folder: &Path, run: &str) -> Command {
+    let mut command = messymash();
+    command
+        .arg("train")
+        .arg("--config")
+        .arg(folder.join("recipe.toml"));
+    command
+        .arg("--data")
+        .arg(folder.join("data"))
+        .arg("--out")
+        .arg(folder.join(run));
+    command
+}
+
 /// Training is killed without warning and goes on as if nothing had happened.
 #[cfg(unix)]
 #[test]
@@ -466,14 +477,8 @@ fn a_killed_training_resumes_bit_for_bit() {
     common::write_data(&at("data"));
     fs::write(at("recipe.toml"), common::recipe(6)).unwrap();
     let start = |run: &str| {
-        let mut command = messymash();
-        command
-            .arg("train")
-            .arg("--config")
-            .arg(at("recipe.toml"))
-            .arg("--data")
-            .arg(at("data"));
-        command.arg("--out").arg(at(run)).stderr(Stdio::null());
+        let mut command = train(dir.path(), run);
+        command.stderr(Stdio::null());
         command
     };
     ok(&mut start("whole"));
@@ -514,19 +519,7 @@ fn an_interrupted_training_says_how_to_go_on() {
     let at = |name: &str| dir.path().join(name);
     common::write_data(&at("data"));
     fs::write(at("recipe.toml"), common::recipe(400)).unwrap();
-    let mut command = messymash();
-    command
-        .arg("train")
-        .arg("--config")
-        .arg(at("recipe.toml"))
-        .arg("--data")
-        .arg(at("data"));
-    let child = command
-        .arg("--out")
-        .arg(at("run"))
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = train(dir.path(), "run").stderr(Stdio::piped()).spawn().unwrap();
     while fs::read_to_string(at("run/metrics.jsonl"))
         .unwrap_or_default()
         .lines()

@@ -68,7 +68,7 @@ pub struct Remix {
 }
 
 impl Remix {
-    /// The recordings its music comes from, each once, sorted: the unit that a split and a bootstrap go by.
+    /// The recordings its music comes from, each once, sorted: the unit that a split and an interval go by.
     pub fn songs(&self) -> Vec<String> {
         let mut songs: Vec<String> = self
             .parts

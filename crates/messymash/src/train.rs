@@ -198,6 +198,7 @@ impl<'a> Trainer<'a> {
             .unzip();
         let loader = Arc::clone(&self.loaders.training);
         std::thread::scope(|scope| {
+            let mut threads_made = Vec::new();
             for (thread, sender) in senders.into_iter().enumerate() {
                 let loader = &loader;
                 let made = std::thread::Builder::new()
@@ -210,19 +211,23 @@ impl<'a> Trainer<'a> {
                             }
                         }
                     });
-                made.map_err(Error::io(self.run.root()))?;
+                threads_made.push(made.map_err(Error::io(self.run.root()))?);
             }
-            for step in first..last {
+            let result = (first..last).try_for_each(|step| {
                 let batch = receivers[(step % threads) as usize]
                     .recv()
                     .map_err(|_| Error::Run {
                         path: self.run.root().to_path_buf(),
                         message: "a loader thread has ended early; this is a bug".into(),
                     })??;
-                self.step(&batch, first, on_event)?;
-            }
+                self.step(&batch, first, on_event)
+            });
+            // Without receivers the threads end; joined here, one that has panicked does not bring the scope down.
             drop(receivers);
-            Ok(())
+            for thread in threads_made {
+                let _ = thread.join();
+            }
+            result
         })
     }
 
@@ -250,15 +255,12 @@ impl<'a> Trainer<'a> {
             seconds_left: seconds / taken as f64 * (schedule.total_steps - self.state.step) as f64,
         });
         let epoch_ends = self.state.step.is_multiple_of(self.config.steps_per_epoch());
-        if heard.is_err() && !epoch_ends {
-            self.save_last()?;
-        }
         if epoch_ends {
             let validated = self.validate()?;
             // Saved before anybody is told: who asks to stop now must not lose the epoch.
             self.save_last()?;
             on_event(validated)?;
-        } else if self.state.step.is_multiple_of(self.config.save_every_steps) {
+        } else if heard.is_err() || self.state.step.is_multiple_of(self.config.save_every_steps) {
             self.save_last()?;
         }
         heard
@@ -315,12 +317,12 @@ impl<'a> Trainer<'a> {
     fn validate(&mut self) -> Result<TrainEvent> {
         let (mut loss, mut truth, mut predicted) = (0.0, Vec::new(), Vec::new());
         let labels = self.model.ast.config().id2label.len();
-        let indices: Vec<u64> = (0..self.config.validation.mashups).collect();
-        for indices in indices.chunks(self.config.micro_batch) {
+        let mashups = self.config.validation.mashups;
+        for first in (0..mashups).step_by(self.config.micro_batch) {
             let seed = self.config.validation.seed;
-            let made: Vec<(Vec<f32>, usize)> = indices
-                .par_iter()
-                .map(|&i| self.loaders.validation.mashup(seed, JUDGING_EPOCH, i))
+            let made: Vec<(Vec<f32>, usize)> = (first..mashups.min(first + self.config.micro_batch as u64))
+                .into_par_iter()
+                .map(|i| self.loaders.validation.mashup(seed, JUDGING_EPOCH, i))
                 .collect::<Result<_>>()?;
             let input_values: Vec<f32> = made.iter().flat_map(|(features, _)| features).copied().collect();
             let batch = Batch {
