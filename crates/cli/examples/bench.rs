@@ -1,16 +1,17 @@
 //! Our side of `tools/bench_peers.py`: one timed piece of work, one JSON line per repeat.
 //!
-//! `bench forward|train|features --config base|tiny|bundled --batch N --threads N --repeats N [--model DIR]
-//! [--input FILE --output FILE]`. `--input` holds a tensor `input_values` `[batch, frames, bins]` (for features `samples`
-//! `[n]`); `--output` receives `logits` (`fbank`), so that equality can be checked before speed.
+//! `bench forward|train|features|decode --config base|tiny|bundled --precision f32|int8 --batch N --threads N --repeats N
+//! [--model DIR] [--input FILE --output FILE]`. `--input` holds a tensor `input_values` `[batch, frames, bins]` (for features
+//! `samples` `[n]`, for decode it is a sound file); `--output` receives `logits` (`fbank`, `samples`), so that equality can
+//! be checked before speed.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use messymash::Classifier;
-use messymash::ast::{Activations, Ast, AstConfig, Batch};
+use messymash::ast::{Activations, Ast, AstConfig, Batch, Inference, Precision, Workspace};
+use messymash::audio::{AudioLimits, AudioStream};
 use messymash::checkpoint::Checkpoint;
 use messymash::fbank::{Fbank, FbankOptions};
 use messymash::optim::AdamW;
@@ -26,6 +27,14 @@ enum Work {
     Train,
     /// Log-mel energies of ten seconds.
     Features,
+    /// A sound file as mono samples at 16 kHz.
+    Decode,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Numbers {
+    F32,
+    Int8,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -43,6 +52,9 @@ struct Args {
     work: Work,
     #[arg(long, default_value = "base")]
     config: Size,
+    /// What `forward` computes in.
+    #[arg(long, default_value = "f32")]
+    precision: Numbers,
     #[arg(long, default_value_t = 1)]
     batch: usize,
     #[arg(long, default_value_t = 2)]
@@ -63,31 +75,47 @@ fn main() -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .build_global()?;
-    if args.work == Work::Features {
-        return features(&args);
+    match args.work {
+        Work::Features => features(&args),
+        Work::Decode => decode(&args),
+        Work::Forward => forward(&args),
+        Work::Train => train(&args),
     }
-    let mut ast = model(&args)?;
-    let input = match &args.input {
-        Some(path) => read_tensor(path, "input_values")?,
-        None => {
-            let mut random = Random::new(&[1]);
-            (0..args.batch * ast.config().input_len())
-                .map(|_| random.normal() as f32)
-                .collect()
-        }
+}
+
+fn input_values(args: &Args, config: &AstConfig) -> Result<Vec<f32>> {
+    if let Some(path) = &args.input {
+        return read_tensor(path, "input_values");
+    }
+    let mut random = Random::new(&[1]);
+    Ok((0..args.batch * config.input_len())
+        .map(|_| random.normal() as f32)
+        .collect())
+}
+
+fn forward(args: &Args) -> Result<()> {
+    let precision = match args.precision {
+        Numbers::F32 => Precision::F32,
+        Numbers::Int8 => Precision::Int8,
     };
-    let mut activations = Activations::default();
+    let model = Inference::new(model(args)?, precision)?;
+    let input = input_values(args, model.config())?;
+    let mut room = Workspace::default();
+    if let Some(path) = &args.output {
+        let logits = model.forward(&input, &mut room)?;
+        write_tensor(path, "logits", &logits, input.len() / model.config().input_len())?;
+    }
+    repeat(args.repeats, || model.forward(&input, &mut room).map(|_| ()))
+}
+
+fn train(args: &Args) -> Result<()> {
+    let mut ast = model(args)?;
+    let input = input_values(args, ast.config())?;
     let batch = Batch {
         input_values: &input,
         keep: None,
     };
-    if args.work == Work::Forward {
-        let logits = ast.forward(batch, &mut activations)?.to_vec();
-        if let Some(path) = &args.output {
-            write_tensor(path, "logits", &logits, input.len() / ast.config().input_len())?;
-        }
-        return repeat(args.repeats, || ast.forward(batch, &mut activations).map(|_| ()));
-    }
+    let mut activations = Activations::default();
     let mut gradients = ast.weights().zeros_like();
     let mut optimizer = AdamW::new(ast.weights(), 0.01);
     let targets: Vec<usize> = (0..args.batch).map(|i| i % ast.config().id2label.len()).collect();
@@ -96,6 +124,22 @@ fn main() -> Result<()> {
         ast.forward_backward(batch, &targets, 0.1, &mut gradients, &mut activations)?;
         optimizer.step(ast.weights_mut(), &gradients, 1e-5, 1.0);
         Ok(())
+    })
+}
+
+fn decode(args: &Args) -> Result<()> {
+    let path = args.input.as_ref().context("decode needs --input FILE")?;
+    let decode = || -> messymash::Result<Vec<f32>> {
+        let mut stream = AudioStream::open(path, &AudioLimits::default())?.resampled(16_000)?;
+        let mut samples = Vec::new();
+        while stream.next_block(&mut samples)? {}
+        Ok(samples)
+    };
+    if let Some(output) = &args.output {
+        write_tensor(output, "samples", &decode()?, 1)?;
+    }
+    repeat(args.repeats, || {
+        decode().map(|samples| drop(std::hint::black_box(samples)))
     })
 }
 
@@ -143,7 +187,10 @@ fn model(args: &Args) -> Result<Ast> {
             intermediate_size: 768,
             ..base
         },
-        Size::Bundled => return Ok(Classifier::bundled()?.checkpoint().ast.clone()),
+        Size::Bundled => {
+            let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/default");
+            return Ok(Checkpoint::load(&bundled)?.ast);
+        }
     };
     Ok(Ast::random(config, 1)?)
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use messymash::checkpoint::{Checkpoint, Precision};
+use messymash::checkpoint::{Checkpoint, Stored};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -17,7 +17,5 @@ fn main() -> Result<()> {
     if let Ok(card) = std::fs::read_to_string(to.join("README.md")) {
         checkpoint.card = Some(card);
     }
-    checkpoint
-        .save(to, Precision::F16)
-        .context("cannot store the model")
+    checkpoint.save(to, Stored::F16).context("cannot store the model")
 }

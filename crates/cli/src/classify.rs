@@ -9,12 +9,12 @@ use clap::ValueEnum;
 use messymash::audio::AudioLimits;
 use messymash::classifier::{ClassifyOptions, Prediction, Predictions, WindowPredictions};
 use messymash::{Classifier, Warning};
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::input::{ModelArgs, Sound, ThreadArgs, WindowArgs, printable, sounds};
+use crate::ordered::in_order;
 use crate::progress::{Progress, clock};
-use crate::{Outcome, interrupt};
+use crate::{Outcome, interrupt, is_interrupted};
 
 /// Tell the genre of sound files.
 ///
@@ -112,25 +112,24 @@ pub fn run(args: &Args) -> Result<Outcome> {
             Outcome::AllWell
         });
     }
-    // So many files are in hand at once that no core waits, and so few that memory does not grow with their number.
-    let at_once = 2 * rayon::current_num_threads();
     let (mut done, mut failed) = (0, 0);
-    for group in sounds.chunks(at_once) {
-        let answers: Vec<_> = group
-            .par_iter()
-            .map(|sound| answer(sound, &classifier, &options, args, &mut |_| ()))
-            .collect();
-        for answer in answers {
-            let Ok(answer) = answer else {
-                progress.finish();
-                printer.finish()?;
-                return Ok(Outcome::Interrupted);
-            };
-            failed += usize::from(matches!(answer, Answer::Failed { .. }));
-            done += 1;
-            progress.aside(|| printer.print(&answer))?;
-        }
+    let work = |number: usize| answer(&sounds[number], &classifier, &options, args, &mut |_| ());
+    let heard = in_order(sounds.len(), rayon::current_num_threads(), work, |answer| {
+        let answer = answer?;
+        failed += usize::from(matches!(answer, Answer::Failed { .. }));
+        done += 1;
+        progress.aside(|| printer.print(&answer))?;
         progress.set(done, &format!("files, {failed} failed"));
+        Ok::<_, anyhow::Error>(())
+    });
+    if let Err(error) = heard {
+        progress.finish();
+        printer.finish()?;
+        return if is_interrupted(&error) {
+            Ok(Outcome::Interrupted)
+        } else {
+            Err(error)
+        };
     }
     progress.finish();
     printer.finish()?;

@@ -55,6 +55,20 @@ pub fn run(args: &Args) -> Result<Outcome> {
             )?;
             writeln!(
                 out,
+                "computed in {} ({:.1} MB of weights)",
+                info.precision.name(),
+                info.weight_bytes as f64 / 1e6
+            )?;
+            if let Some(quantization) = &info.quantized_from {
+                let from = printable(&quantization.origin);
+                writeln!(
+                    out,
+                    "quantised   from {from} (SHA-256 {})",
+                    printable(&quantization.origin_sha256)
+                )?;
+            }
+            writeln!(
+                out,
                 "hears       {} Hz, windows of {:.2} s: {} frames of {} mel bins",
                 info.sampling_rate, info.window_seconds, info.max_length, info.num_mel_bins
             )?;

@@ -1,11 +1,13 @@
 //! What commands share of their input: the model, the data, the files, the threads, and names fit to print.
 
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use messymash::Classifier;
+use messymash::ast::Precision;
 use messymash::audio::{AudioLimits, AudioStream};
 use messymash::classifier::{ClassifyOptions, Tail, Windows};
 use messymash::dataset::{DatasetOptions, MessyMashup, is_sound};
@@ -21,15 +23,35 @@ pub struct ModelArgs {
     /// Hugging Face cache such as afloven/messymashupclassifier. Left out: the model inside this program
     #[arg(long, value_name = "DIR", env = "MESSYMASH_MODEL")]
     pub model: Option<PathBuf>,
+    /// What the model is computed in. Left out: int8 if the model is quantised, else f32
+    #[arg(long, env = "MESSYMASH_PRECISION")]
+    precision: Option<PrecisionArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionArg {
+    /// 32-bit floating point: the model as it was trained
+    F32,
+    /// Eight-bit weights and activations: less memory and time, almost always the same answers
+    Int8,
 }
 
 impl ModelArgs {
     /// Loads it.
     pub fn load(&self) -> Result<Classifier> {
-        match &self.model {
-            None => Classifier::bundled().context("the model inside this program"),
-            Some(model) => Classifier::from_pretrained(model).context("cannot load the model"),
+        let precision = self.precision.map(|precision| match precision {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::Int8 => Precision::Int8,
+        });
+        let Some(model) = &self.model else {
+            return Classifier::bundled_in(precision.unwrap_or_default())
+                .context("the model inside this program");
+        };
+        match precision {
+            None => Classifier::from_pretrained(model),
+            Some(precision) => Classifier::from_pretrained_in(model, precision),
         }
+        .context("cannot load the model")
     }
 }
 
@@ -45,6 +67,9 @@ pub struct WindowArgs {
     /// What fills the last window where too little sound is left for it
     #[arg(long, default_value = "shift")]
     tail: TailArg,
+    /// Windows of a file computed at once. Left out: as many as is fast on the cores in use
+    #[arg(long, value_name = "N")]
+    batch: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,7 +104,7 @@ impl WindowArgs {
                 TailArg::Pad => Tail::Pad,
             },
             limits,
-            ..ClassifyOptions::default()
+            batch: self.batch,
         };
         options.check()?;
         Ok(options)

@@ -7,7 +7,9 @@ mod evaluate;
 mod info;
 mod input;
 mod interrupt;
+mod ordered;
 mod progress;
+mod quantize;
 mod remix;
 mod separate;
 mod train;
@@ -33,6 +35,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Remix(remix::Args),
     Separate(separate::Args),
+    Quantize(quantize::Args),
     Info(info::Args),
 }
 
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Remix(args) => remix::run(&args),
         Command::Separate(args) => separate::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
     };
     match result {
@@ -77,7 +81,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn is_interrupted(error: &anyhow::Error) -> bool {
+pub(crate) fn is_interrupted(error: &anyhow::Error) -> bool {
     error.chain().any(|e| {
         matches!(
             e.downcast_ref::<messymash::Error>(),

@@ -23,6 +23,7 @@ fn messymash() -> Command {
         "MESSYMASH_MODEL",
         "MESSYMASH_THREADS",
         "MESSYMASH_SIMD",
+        "MESSYMASH_PRECISION",
         "HF_HOME",
         "HF_HUB_CACHE",
     ] {
@@ -281,6 +282,44 @@ fn what_cannot_start_says_why_and_ends_with_2() {
     fs::create_dir(dir.path().join("empty")).unwrap();
     let (code, _, stderr) = run(&mut classify(&[&dir.path().join("empty")], &[]));
     assert!(code == 2 && stderr.contains("no sound files"), "{stderr}");
+}
+
+#[test]
+fn a_quantised_model_is_used_like_any_and_says_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, song) = (folder.path().join("int8"), folder.path().join("song.wav"));
+    write_sound(&song, 3.0);
+    ok(messymash().arg("quantize").arg(small_model()).arg(&out));
+    let scores = |arguments: &[&str], model: &Path| -> Vec<Value> {
+        let mut command = messymash();
+        command
+            .arg("classify")
+            .arg(&song)
+            .arg("--model")
+            .arg(model)
+            .args(["--format", "jsonl"])
+            .args(arguments);
+        lines(&ok(&mut command))[0]["predictions"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    let (stored, at_load) = (
+        scores(&[], &out),
+        scores(&["--precision", "int8"], &small_model()),
+    );
+    assert_eq!(stored, at_load);
+    assert_ne!(stored, scores(&[], &small_model()), "eight bits leave no trace");
+    // How many windows are computed at once is nobody's business but the clock's.
+    assert_eq!(stored[0]["label"], scores(&["--batch", "1"], &out)[0]["label"]);
+    let info = ok(messymash().arg("info").arg("--model").arg(&out));
+    assert!(
+        info.contains("int8") && info.contains(&small_model().display().to_string()),
+        "{info}"
+    );
+
+    let (code, _, stderr) = run(messymash().arg("quantize").arg(small_model()).arg(&out));
+    assert!(code == 2 && stderr.contains("exists already"), "{stderr}");
 }
 
 #[test]

@@ -6,17 +6,19 @@
 //! columns. The backward pass computes the scores once more from the logarithm of each row's sum, which the forward
 //! pass keeps.
 
-use std::cell::RefCell;
-use std::marker::PhantomData;
-
 use rayon::prelude::*;
 
 use crate::exp::exp;
-use crate::matmul::{Mat, MatMut, Store, matmul_here};
-use crate::simd::{LANES, multiversion, sum_by};
+use crate::matmul::{LeftBlock, Mat, PanelsView, STEP};
+use crate::memory::{SharedRows, split, with_scratch};
+use crate::simd::{LANES, Level, level, madd, multiversion, sum_by};
+use crate::tile::{Left, Store, TileSize, multiply, tile_size};
 
-/// Queries handled at once: with a thousand keys the block of scores (256 KiB) stays in a second-level cache.
-const BLOCK: usize = 64;
+/// Scores held at once: half of a second-level cache of 512 KiB.
+const SCORES: usize = 1 << 16;
+
+/// Queries of a block at most, no more than a step of a product: more would not make the reuse of keys and values better.
+const MOST_QUERIES: usize = 192;
 
 /// Sizes of an attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,41 @@ impl AttentionShape {
     }
 }
 
+/// Sizes of a block of queries.
+#[derive(Debug, Clone, Copy)]
+struct BlockSize {
+    tile: TileSize,
+    /// Queries of a block.
+    queries: usize,
+    /// From one row of scores to the next; whole tiles, read by rows or by columns.
+    stride: usize,
+    /// Columns of a head, whole tiles.
+    width: usize,
+}
+
+impl BlockSize {
+    fn new(level: Level, shape: AttentionShape) -> Self {
+        let tile = tile_size(level);
+        let stride = shape
+            .keys
+            .next_multiple_of(tile.nr)
+            .max(shape.keys.next_multiple_of(tile.mr));
+        let most = (SCORES / stride).min(MOST_QUERIES).min(shape.queries);
+        Self {
+            tile,
+            queries: (most / tile.mr).max(1) * tile.mr,
+            stride,
+            width: shape.head_dim.next_multiple_of(tile.nr),
+        }
+    }
+
+    fn scores(&self) -> usize {
+        self.queries * self.stride
+    }
+}
+
 /// The parts of one head of one clip.
+#[derive(Clone, Copy)]
 struct Head<'a> {
     q: &'a [f32],
     kv: &'a [f32],
@@ -108,86 +144,109 @@ impl<'a> Head<'a> {
             width,
         )
     }
-
-    /// `scores` = unscaled products of `rows` queries from `start` with all keys.
-    fn scores(&self, start: usize, rows: usize, scores: &mut [f32]) {
-        let q = self.query_rows(self.q, start, rows);
-        matmul_here(
-            MatMut::new(scores, rows, self.shape.keys),
-            q,
-            self.keys().t(),
-            Store::Overwrite,
-        );
-    }
 }
 
-/// A matrix that several tasks write to, each to rows and columns of its own.
-struct SharedRows<'a> {
-    data: *mut f32,
-    len: usize,
-    width: usize,
-    borrowed: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: `write` is the only access, and its contract forbids that two tasks write to the same elements.
-unsafe impl Sync for SharedRows<'_> {}
-
-impl<'a> SharedRows<'a> {
-    fn new(data: &'a mut [f32], width: usize) -> Self {
-        Self {
-            data: data.as_mut_ptr(),
-            len: data.len(),
-            width,
-            borrowed: PhantomData,
-        }
-    }
-
-    /// Copies rows of `head_dim` elements to `column` of the rows from `first_row` on.
-    ///
-    /// # Safety
-    /// No other task may write to the same elements while the borrow lasts.
-    unsafe fn write(&self, first_row: usize, column: usize, head_dim: usize, rows: &[f32]) {
-        for (i, row) in rows.chunks_exact(head_dim).enumerate() {
-            let at = (first_row + i) * self.width + column;
-            assert!(column + head_dim <= self.width && at + head_dim <= self.len);
-            // SAFETY: in bounds by the assertion, unshared by this function's contract; `row` is not part of `data`,
-            // which is mutably borrowed.
-            unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), self.data.add(at), head_dim) };
+/// `out` (rows `size.stride` apart) = rows of queries times the transpose of all keys (or values): a product over
+/// `head_dim`.
+fn times_transposed(
+    level: Level,
+    size: BlockSize,
+    rows: LeftBlock<'_>,
+    keys: PanelsView<'_>,
+    out: &mut [f32],
+) {
+    let TileSize { mr, nr } = size.tile;
+    let (k, n) = keys.shape();
+    for from in (0..k).step_by(STEP) {
+        let to = (from + STEP).min(k);
+        let store = if from == 0 { Store::Overwrite } else { Store::Add };
+        for panel in 0..n.div_ceil(nr) {
+            let strip = keys.strip(panel, from..to);
+            for i in 0..rows.tiles() {
+                let out = &mut out[i * mr * size.stride + panel * nr..];
+                multiply(level, rows.tile(i, from..to), strip, out, size.stride, store);
+            }
         }
     }
 }
 
-/// Hands out `N` scratch buffers of the thread, so that no task allocates.
-fn with_scratch<const N: usize, R>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N]) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+/// `out` (rows `size.width` apart) = the first `rows` rows of `scores` times all values (or keys): a product over keys.
+fn times(
+    level: Level,
+    size: BlockSize,
+    scores: &[f32],
+    values: PanelsView<'_>,
+    rows: usize,
+    out: &mut [f32],
+) {
+    let TileSize { mr, nr } = size.tile;
+    let (k, n) = values.shape();
+    for from in (0..k).step_by(STEP) {
+        let to = (from + STEP).min(k);
+        let store = if from == 0 { Store::Overwrite } else { Store::Add };
+        for panel in 0..n.div_ceil(nr) {
+            let strip = values.strip(panel, from..to);
+            for i in 0..rows.div_ceil(mr) {
+                let left = Left::ByRows {
+                    data: &scores[i * mr * size.stride + from..],
+                    stride: size.stride,
+                };
+                let out = &mut out[i * mr * size.width + panel * nr..];
+                multiply(level, left, strip, out, size.width, store);
+            }
+        }
     }
-    // Taken, not borrowed: work that came back here on the same thread would get a buffer of its own.
-    let mut buffer = SCRATCH.with(RefCell::take);
-    let total = lengths.iter().sum();
-    if buffer.len() < total {
-        buffer.resize(total, 0.0);
+}
+
+/// `out` (a row per key, `size.width` apart) (+)= the transpose of a block of scores times its rows of queries.
+fn transposed_times(
+    level: Level,
+    size: BlockSize,
+    scores: &[f32],
+    rows: PanelsView<'_>,
+    out: &mut [f32],
+    store: Store,
+) {
+    let TileSize { mr, nr } = size.tile;
+    let (k, n) = rows.shape();
+    for (i, out) in out.chunks_exact_mut(mr * size.width).enumerate() {
+        for panel in 0..n.div_ceil(nr) {
+            let left = Left::ByColumns {
+                data: &scores[i * mr..],
+                stride: size.stride,
+            };
+            multiply(
+                level,
+                left,
+                rows.strip(panel, 0..k),
+                &mut out[panel * nr..],
+                size.width,
+                store,
+            );
+        }
     }
-    let mut rest = &mut buffer[..];
-    let parts = lengths.map(|len| {
-        let (part, tail) = std::mem::take(&mut rest).split_at_mut(len);
-        rest = tail;
-        part
-    });
-    let result = work(parts);
-    SCRATCH.with(|scratch| scratch.replace(buffer));
-    result
 }
 
 multiversion! {
     /// Turns rows of scores into exp(scale (s - max)) and gives each row's sum and log-sum.
-    fn softmax_rows(scores: &mut [f32], keys: usize, scale: f32, inverse_sums: &mut [f32], log_sums: &mut [f32]) {
-        for ((row, inverse), log_sum) in scores.chunks_exact_mut(keys).zip(inverse_sums).zip(log_sums) {
+    fn softmax_rows(scores: &mut [f32], keys: usize, stride: usize, scale: f32, inverse_sums: &mut [f32], log_sums: &mut [f32]) {
+        for ((row, inverse), log_sum) in scores.chunks_exact_mut(stride).zip(inverse_sums).zip(log_sums) {
+            let row = &mut row[..keys];
             let max = row_max(row);
-            for x in row.iter_mut() {
-                *x = exp(scale * (*x - max));
+            let shift = -scale * max;
+            let mut sums = [0.0f32; LANES];
+            let (chunks, rest) = row.as_chunks_mut::<LANES>();
+            for chunk in chunks {
+                for (x, sum) in chunk.iter_mut().zip(&mut sums) {
+                    *x = exp::<FUSED>(madd::<FUSED>(scale, *x, shift));
+                    *sum += *x;
+                }
             }
-            let sum = sum_by(keys, |i| row[i]);
+            for (x, sum) in rest.iter_mut().zip(&mut sums) {
+                *x = exp::<FUSED>(madd::<FUSED>(scale, *x, shift));
+                *sum += *x;
+            }
+            let sum: f32 = sums.iter().sum();
             *inverse = 1.0 / sum;
             *log_sum = scale * max + sum.ln();
         }
@@ -211,22 +270,18 @@ fn row_max(row: &[f32]) -> f32 {
 }
 
 multiversion! {
-    fn scale_rows(rows: &mut [f32], width: usize, by: &[f32]) {
-        for (row, &by) in rows.chunks_exact_mut(width).zip(by) {
-            for x in row {
-                *x *= by;
-            }
-        }
+    fn scaled(dst: &mut [f32], row: &[f32], by: f32) {
+        dst.iter_mut().zip(row).for_each(|(d, x)| *d = by * x);
     }
 }
 
 multiversion! {
     /// Turns scores into probabilities, and the gradient of the probabilities into that of the unscaled scores.
-    fn score_gradient(scores: &mut [f32], gradient: &mut [f32], keys: usize, scale: f32, log_sums: &[f32], deltas: &[f32]) {
-        let rows = scores.chunks_exact_mut(keys).zip(gradient.chunks_exact_mut(keys));
+    fn score_gradient(scores: &mut [f32], gradient: &mut [f32], stride: usize, scale: f32, log_sums: &[f32], deltas: &[f32]) {
+        let rows = scores.chunks_exact_mut(stride).zip(gradient.chunks_exact_mut(stride));
         for ((p, g), (&log_sum, &delta)) in rows.zip(log_sums.iter().zip(deltas)) {
             for (p, g) in p.iter_mut().zip(g) {
-                *p = exp(scale * *p - log_sum);
+                *p = exp::<FUSED>(madd::<FUSED>(scale, *p, -log_sum));
                 *g = *p * (*g - delta) * scale;
             }
         }
@@ -243,8 +298,21 @@ fn check(shape: AttentionShape, q: usize, kv: usize, log_sums: usize) {
 /// # Panics
 /// If the lengths do not fit.
 pub fn forward(shape: AttentionShape, q: &[f32], kv: &[f32], out: &mut [f32], log_sums: &mut [f32]) {
+    forward_at(level(), shape, q, kv, out, log_sums);
+}
+
+#[allow(clippy::too_many_arguments)]
+fn forward_at(
+    level: Level,
+    shape: AttentionShape,
+    q: &[f32],
+    kv: &[f32],
+    out: &mut [f32],
+    log_sums: &mut [f32],
+) {
     check(shape, q.len(), kv.len(), log_sums.len());
     assert_eq!(q.len(), out.len());
+    let size = BlockSize::new(level, shape);
     let out = SharedRows::new(out, shape.width());
     // Blocks never reach over the end of a head, since they are chunks of a head's own log-sums.
     log_sums
@@ -252,24 +320,81 @@ pub fn forward(shape: AttentionShape, q: &[f32], kv: &[f32], out: &mut [f32], lo
         .enumerate()
         .for_each(|(number, log_sums)| {
             let head = Head::new(shape, q, kv, number);
-            log_sums
-                .par_chunks_mut(BLOCK)
-                .enumerate()
-                .for_each(|(block, log_sums)| {
-                    let (start, rows) = (block * BLOCK, log_sums.len());
-                    let lengths = [rows * shape.keys, rows * shape.head_dim, rows];
-                    with_scratch(lengths, |[scores, part, inverse_sums]| {
-                        head.scores(start, rows, scores);
-                        softmax_rows(scores, shape.keys, shape.scale(), inverse_sums, log_sums);
-                        let probabilities = Mat::new(scores, rows, shape.keys);
-                        let dst = MatMut::new(part, rows, shape.head_dim);
-                        matmul_here(dst, probabilities, head.values(), Store::Overwrite);
-                        scale_rows(part, shape.head_dim, inverse_sums);
-                        // SAFETY: this block of this head is this task's alone.
-                        unsafe { out.write(head.first_query + start, head.column, shape.head_dim, part) };
+            let lengths = [
+                PanelsView::len(level, shape.head_dim, shape.keys),
+                PanelsView::len(level, shape.keys, shape.head_dim),
+            ];
+            with_scratch(lengths.iter().sum(), |scratch| {
+                let [keys, values] = split(scratch, lengths);
+                let keys = PanelsView::lay_out_here(level, head.keys().t(), keys);
+                let values = PanelsView::lay_out_here(level, head.values(), values);
+                log_sums
+                    .par_chunks_mut(size.queries)
+                    .enumerate()
+                    .for_each(|(block, log_sums)| {
+                        let rows = head.first_query + block * size.queries;
+                        forward_block(
+                            level,
+                            size,
+                            (head, keys, values),
+                            block * size.queries,
+                            log_sums,
+                            |row, x, by| {
+                                // SAFETY: this block of this head is this task's alone.
+                                let dst = unsafe { out.row(rows + row, head.column, shape.head_dim) };
+                                scaled(dst, x, by);
+                            },
+                        );
                     });
-                });
+            });
         });
+}
+
+/// One block of queries, from `start` on; `write` is given each row's number in the block, its sum of values and what to
+/// scale it by.
+#[allow(clippy::too_many_arguments)]
+fn forward_block(
+    level: Level,
+    size: BlockSize,
+    (head, keys, values): (Head<'_>, PanelsView<'_>, PanelsView<'_>),
+    start: usize,
+    log_sums: &mut [f32],
+    write: impl Fn(usize, &[f32], f32),
+) {
+    let (shape, rows) = (head.shape, log_sums.len());
+    let lengths = [
+        size.scores(),
+        size.tile.mr * shape.head_dim,
+        size.queries * size.width,
+        size.queries,
+    ];
+    with_scratch(lengths.iter().sum(), |scratch| {
+        let [scores, room, part, inverse_sums] = split(scratch, lengths);
+        let queries = head.query_rows(head.q, start, rows);
+        times_transposed(
+            level,
+            size,
+            LeftBlock::new(level, queries, 0..rows, room),
+            keys,
+            scores,
+        );
+        softmax_rows(
+            scores,
+            shape.keys,
+            size.stride,
+            shape.scale(),
+            &mut inverse_sums[..rows],
+            log_sums,
+        );
+        times(level, size, scores, values, rows, part);
+        for (row, (x, &by)) in part
+            .chunks_exact(size.width)
+            .zip(&inverse_sums[..rows])
+            .enumerate()
+        {
+            write(row, &x[..shape.head_dim], by);
+        }
+    });
 }
 
 /// What the forward pass was given and gave, and the gradient of its output.
@@ -292,6 +417,10 @@ pub struct Attended<'a> {
 /// # Panics
 /// If the lengths do not fit.
 pub fn backward(shape: AttentionShape, attended: Attended<'_>, dq: &mut [f32], dkv: &mut [f32]) {
+    backward_at(level(), shape, attended, dq, dkv);
+}
+
+fn backward_at(level: Level, shape: AttentionShape, attended: Attended<'_>, dq: &mut [f32], dkv: &mut [f32]) {
     let Attended {
         q,
         kv,
@@ -304,66 +433,108 @@ pub fn backward(shape: AttentionShape, attended: Attended<'_>, dq: &mut [f32], d
     let width = shape.width();
     let dq = SharedRows::new(dq, width);
     let dkv = SharedRows::new(dkv, 2 * width);
-    let (hd, keys, scale) = (shape.head_dim, shape.keys, shape.scale());
     log_sums
         .par_chunks(shape.queries)
         .enumerate()
         .for_each(|(number, log_sums)| {
             let head = Head::new(shape, q, kv, number);
-            let block = BLOCK.min(shape.queries);
-            let lengths = [
-                block * keys,
-                block * keys,
-                block * hd,
-                block,
-                keys * hd,
-                keys * hd,
-            ];
-            with_scratch(lengths, |[scores, gradient, part, deltas, dk, dv]| {
-                for (i, log_sums) in log_sums.chunks(BLOCK).enumerate() {
-                    let (start, rows) = (i * BLOCK, log_sums.len());
-                    let (scores, gradient) = (&mut scores[..rows * keys], &mut gradient[..rows * keys]);
-                    let (part, deltas) = (&mut part[..rows * hd], &mut deltas[..rows]);
-                    let d_rows = head.query_rows(d_out, start, rows);
-                    head.scores(start, rows, scores);
-                    matmul_here(
-                        MatMut::new(gradient, rows, keys),
-                        d_rows,
-                        head.values().t(),
-                        Store::Overwrite,
-                    );
-                    for (r, delta) in deltas.iter_mut().enumerate() {
-                        let at = (head.first_query + start + r) * width + head.column;
-                        let (o, d) = (&out[at..at + hd], &d_out[at..at + hd]);
-                        *delta = sum_by(hd, |i| o[i] * d[i]);
-                    }
-                    score_gradient(scores, gradient, keys, scale, log_sums, deltas);
-                    let store = if i == 0 { Store::Overwrite } else { Store::Add };
-                    matmul_here(
-                        MatMut::new(dv, keys, hd),
-                        Mat::new(scores, rows, keys).t(),
-                        d_rows,
-                        store,
-                    );
-                    let gradient = Mat::new(gradient, rows, keys);
-                    let q_rows = head.query_rows(q, start, rows);
-                    matmul_here(MatMut::new(dk, keys, hd), gradient.t(), q_rows, store);
-                    matmul_here(
-                        MatMut::new(part, rows, hd),
-                        gradient,
-                        head.keys(),
-                        Store::Overwrite,
-                    );
-                    // SAFETY: the rows and columns of this head of this clip are this task's alone.
-                    unsafe { dq.write(head.first_query + start, head.column, hd, part) };
-                }
-                // SAFETY: as above, for the columns of keys and of values.
-                unsafe {
-                    dkv.write(head.first_key, head.column, hd, dk);
-                    dkv.write(head.first_key, width + head.column, hd, dv);
-                }
-            });
+            // SAFETY: the rows and columns of this head of this clip are this task's alone.
+            let dq_row = |row, x: &[f32]| {
+                unsafe { dq.row(head.first_query + row, head.column, shape.head_dim) }.copy_from_slice(x)
+            };
+            // SAFETY: as above, for the columns of keys and of values.
+            let dkv_row = |row, side, x: &[f32]| {
+                unsafe { dkv.row(head.first_key + row, side * width + head.column, shape.head_dim) }
+                    .copy_from_slice(x)
+            };
+            backward_head(level, head, (out, d_out, log_sums), dq_row, dkv_row);
         });
+}
+
+/// The gradients of one head, handed to `dq_row` (query, row) and `dkv_row` (key, 0 for keys or 1 for values, row).
+fn backward_head(
+    level: Level,
+    head: Head<'_>,
+    (out, d_out, log_sums): (&[f32], &[f32], &[f32]),
+    dq_row: impl Fn(usize, &[f32]),
+    dkv_row: impl Fn(usize, usize, &[f32]),
+) {
+    let shape = head.shape;
+    let (size, hd) = (BlockSize::new(level, shape), shape.head_dim);
+    let across = PanelsView::len(level, hd, shape.keys);
+    let key_rows = shape.keys.next_multiple_of(size.tile.mr) * size.width;
+    let panels = [across, across, PanelsView::len(level, shape.keys, hd)];
+    let room = size.tile.mr * hd;
+    let right = PanelsView::len(level, size.queries, hd);
+    let lengths = [
+        size.scores(),
+        size.scores(),
+        room,
+        right,
+        right,
+        size.queries * size.width,
+        size.queries,
+    ];
+    let total = panels.iter().chain(&lengths).sum::<usize>() + 2 * key_rows;
+    with_scratch(total, |scratch| {
+        let [panel_room, d_key_side, block_room] =
+            split(scratch, [panels.iter().sum(), 2 * key_rows, lengths.iter().sum()]);
+        let [keys_t, values_t, keys] = split(panel_room, panels);
+        let keys_t = PanelsView::lay_out_here(level, head.keys().t(), keys_t);
+        let values_t = PanelsView::lay_out_here(level, head.values().t(), values_t);
+        let keys = PanelsView::lay_out_here(level, head.keys(), keys);
+        let (dk, dv) = d_key_side.split_at_mut(key_rows);
+        let [scores, gradient, room, q_right, d_right, part, deltas] = split(block_room, lengths);
+        for (block, log_sums) in log_sums.chunks(size.queries).enumerate() {
+            let (start, rows) = (block * size.queries, log_sums.len());
+            let (q, d) = (
+                head.query_rows(head.q, start, rows),
+                head.query_rows(d_out, start, rows),
+            );
+            times_transposed(
+                level,
+                size,
+                LeftBlock::new(level, q, 0..rows, room),
+                keys_t,
+                scores,
+            );
+            times_transposed(
+                level,
+                size,
+                LeftBlock::new(level, d, 0..rows, room),
+                values_t,
+                gradient,
+            );
+            for (r, delta) in deltas[..rows].iter_mut().enumerate() {
+                let at = (head.first_query + start + r) * shape.width() + head.column;
+                let (o, d) = (&out[at..at + hd], &d_out[at..at + hd]);
+                *delta = sum_by(hd, |i| o[i] * d[i]);
+            }
+            score_gradient(
+                scores,
+                gradient,
+                size.stride,
+                shape.scale(),
+                log_sums,
+                &deltas[..rows],
+            );
+            let right = PanelsView::len(level, rows, hd);
+            let q_right = PanelsView::lay_out_here(level, q, &mut q_right[..right]);
+            let d_right = PanelsView::lay_out_here(level, d, &mut d_right[..right]);
+            let store = if block == 0 { Store::Overwrite } else { Store::Add };
+            transposed_times(level, size, scores, d_right, dv, store);
+            transposed_times(level, size, gradient, q_right, dk, store);
+            times(level, size, gradient, keys, rows, part);
+            for (r, x) in part.chunks_exact(size.width).take(rows).enumerate() {
+                dq_row(start + r, &x[..hd]);
+            }
+        }
+        for (side, d) in [dk, dv].into_iter().enumerate() {
+            for (row, x) in d.chunks_exact(size.width).take(shape.keys).enumerate() {
+                dkv_row(row, side, &x[..hd]);
+            }
+        }
+    });
 }
 
 #[cfg(test)]
@@ -511,8 +682,11 @@ mod tests {
         let base: Vec<f32> = numbers(keys * 4, 7).iter().map(|x| 1e4 * x).collect();
         let run = |level| {
             let (mut s, mut inverse, mut log) = (base.clone(), vec![0.0; 4], vec![0.0; 4]);
-            softmax_rows::at(level, &mut s, keys, 0.25, &mut inverse, &mut log);
-            scale_rows::at(level, &mut s, keys, &inverse);
+            softmax_rows::at(level, &mut s, keys, keys, 0.25, &mut inverse, &mut log);
+            for (row, &by) in s.chunks_exact_mut(keys).zip(&inverse) {
+                let copy = row.to_vec();
+                scaled::at(level, row, &copy, by);
+            }
             let mut gradient = numbers(s.len(), 8);
             let mut scores = base.clone();
             score_gradient::at(level, &mut scores, &mut gradient, keys, 0.25, &log, &[0.1; 4]);

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::exp::exp;
-use crate::simd::multiversion;
+use crate::simd::{madd, multiversion};
 
 /// Elements per task: large enough to hide the cost of a task, small enough to stay in a first-level cache.
 const CHUNK: usize = 4096;
@@ -13,15 +13,15 @@ const CHUNK: usize = 4096;
 /// Φ(-|x|) = erfc(|x| / √2) / 2 by Abramowitz and Stegun 7.1.26, whose absolute error is below 1.5e-7, half of which
 /// remains here; it shares its exponential with φ.
 #[inline(always)]
-fn normal(x: f32) -> (f32, f32) {
+fn normal<const FUSED: bool>(x: f32) -> (f32, f32) {
     const FRAC_1_SQRT_2PI: f32 = 0.398_942_3;
-    let bell = exp(-0.5 * x * x);
-    let t = 1.0 / (1.0 + 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2 * x.abs());
+    let bell = exp::<FUSED>(-0.5 * x * x);
+    let t = 1.0 / madd::<FUSED>(0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2, x.abs(), 1.0);
     let p = 1.061_405_4;
-    let p = p * t - 1.453_152_1;
-    let p = p * t + 1.421_413_8;
-    let p = p * t - 0.284_496_74;
-    let p = p * t + 0.254_829_6;
+    let p = madd::<FUSED>(p, t, -1.453_152_1);
+    let p = madd::<FUSED>(p, t, 1.421_413_8);
+    let p = madd::<FUSED>(p, t, -0.284_496_74);
+    let p = madd::<FUSED>(p, t, 0.254_829_6);
     let tail = 0.5 * p * t * bell;
     (if x < 0.0 { tail } else { 1.0 - tail }, FRAC_1_SQRT_2PI * bell)
 }
@@ -29,7 +29,17 @@ fn normal(x: f32) -> (f32, f32) {
 multiversion! {
     fn forward_chunk(x: &[f32], y: &mut [f32]) {
         for (y, &x) in y.iter_mut().zip(x) {
-            *y = x * normal(x).0;
+            *y = x * normal::<FUSED>(x).0;
+        }
+    }
+}
+
+multiversion! {
+    /// `y = gelu(x + bias)`, element by element.
+    pub(crate) fn forward_biased(x: &[f32], bias: &[f32], y: &mut [f32]) {
+        for ((y, &x), &bias) in y.iter_mut().zip(x).zip(bias) {
+            let x = x + bias;
+            *y = x * normal::<FUSED>(x).0;
         }
     }
 }
@@ -37,7 +47,7 @@ multiversion! {
 multiversion! {
     fn backward_chunk(x: &[f32], y: &mut [f32], gradient: &mut [f32]) {
         for ((y, g), &x) in y.iter_mut().zip(gradient).zip(x) {
-            let (cdf, pdf) = normal(x);
+            let (cdf, pdf) = normal::<FUSED>(x);
             *y = x * cdf;
             *g *= cdf + x * pdf;
         }

@@ -17,7 +17,7 @@ pub struct LayerNorm<'a> {
 }
 
 multiversion! {
-    fn forward_rows(norm: LayerNorm<'_>, x: &[f32], y: &mut [f32]) {
+    pub(crate) fn forward_rows(norm: LayerNorm<'_>, x: &[f32], y: &mut [f32]) {
         let n = norm.weight.len();
         for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
             let (mean, rstd) = moments(x, norm.eps);

@@ -13,13 +13,18 @@ pub mod attention;
 pub mod cross_entropy;
 mod exp;
 pub mod gelu;
+pub mod int8;
 pub mod layer_norm;
+pub mod linear;
 pub mod matmul;
+mod memory;
 pub mod patches;
 pub mod rows;
 pub mod simd;
+mod tile;
 
-pub use matmul::{Mat, MatMut, Store, matmul};
+pub use linear::Linear;
+pub use matmul::{Mat, MatMut, Panels, Store, matmul};
 
 /// What the tests of this crate share.
 #[cfg(test)]

@@ -1,4 +1,26 @@
-//! Matrix products over strided views, by the `gemm` crate.
+//! Matrix products over strided views.
+//!
+//! The scheme is that of BLIS (Van Zee and van de Geijn 2015): the right factor is laid out in panels as wide as a register
+//! tile ([`Panels`]: once for weights that stay, else on the way), each task takes a block of rows, packs it likewise, and
+//! walks both in steps of [`STEP`] along k, so that a strip of a panel stays in the first-level cache while the packed rows
+//! pass over it from the second. Finished rows are handed out while they are still there, for bias, residual or activation.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::memory::{Buffer, SharedRows, with_scratch};
+use crate::simd::{Level, level, multiversion};
+use crate::tile::{Left, multiply, tile_size};
+
+pub use crate::tile::Store;
+
+/// Steps along k between two looks at the destination: a strip of 256 x 16 elements fills half of a first-level cache of
+/// 32 KiB. Fixed, so that sums are taken in the same order whatever the number of threads.
+pub(crate) const STEP: usize = 256;
+
+/// Columns finished at once, a multiple of every tile's: a block of results fits a second-level cache with its left factor.
+pub(crate) const COLUMNS: usize = 384;
 
 /// A read-only view of a matrix inside a slice.
 #[derive(Debug, Clone, Copy)]
@@ -98,13 +120,477 @@ fn check(len: usize, rows: usize, cols: usize, row_stride: usize) {
     );
 }
 
-/// What becomes of what the destination holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Store {
-    /// It is overwritten.
-    Overwrite,
-    /// The product is added to it.
-    Add,
+impl<'a> Mat<'a> {
+    /// Rows and columns.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    /// Row number `row` of a matrix that is no transpose.
+    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+        debug_assert_eq!(self.col_stride, 1);
+        &self.data[row * self.row_stride..][..self.cols]
+    }
+
+    /// Some rows of a matrix that is no transpose.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
+        Self::strided(
+            &self.data[rows.start * self.row_stride..],
+            rows.len(),
+            self.cols,
+            self.row_stride,
+        )
+    }
+
+    /// Lays out elements `k` of lines `lines` (rows, or columns of a transpose) side by side: element k of line i becomes
+    /// `out[k * width + i]`. Lines that are missing to `width` become zeros.
+    fn interleave(&self, level: Level, lines: Range<usize>, k: Range<usize>, width: usize, out: &mut [f32]) {
+        // Beyond AVX2 the compiler makes scatters of the stores, which are slower than what they replace.
+        let level = level.min(Level::Avx2);
+        let lines = Lines {
+            data: &self.data[lines.start * self.row_stride + k.start * self.col_stride..],
+            count: lines.len(),
+            len: k.len(),
+            line_stride: self.row_stride,
+            stride: self.col_stride,
+        };
+        match width {
+            6 => interleave6::at(level, lines, out),
+            8 => interleave8::at(level, lines, out),
+            12 => interleave12::at(level, lines, out),
+            16 => interleave16::at(level, lines, out),
+            32 => interleave32::at(level, lines, out),
+            _ => unreachable!("no tile is {width} wide"),
+        }
+    }
+}
+
+/// Lines of a matrix to be laid out side by side.
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    data: &'a [f32],
+    count: usize,
+    /// Elements of a line.
+    len: usize,
+    line_stride: usize,
+    stride: usize,
+}
+
+impl Lines<'_> {
+    #[inline(always)]
+    fn interleave<const W: usize>(&self, out: &mut [f32]) {
+        let out = &mut out.as_chunks_mut::<W>().0[..self.len];
+        if self.line_stride == 1 && self.stride != 1 {
+            // A row of the result is a piece of a row of the matrix.
+            for (k, out) in out.iter_mut().enumerate() {
+                let row = &self.data[k * self.stride..];
+                match row.first_chunk::<W>() {
+                    Some(whole) if self.count == W => *out = *whole,
+                    _ => {
+                        out.fill(0.0);
+                        out[..self.count].copy_from_slice(&row[..self.count]);
+                    }
+                }
+            }
+            return;
+        }
+        // A few lines at a time, as many as there are registers for their places.
+        const TOGETHER: usize = 8;
+        for first in (0..W).step_by(TOGETHER) {
+            let lines: [&[f32]; TOGETHER] = std::array::from_fn(|i| match first + i {
+                line if line < self.count => &self.data[line * self.line_stride..][..self.len],
+                _ => &[],
+            });
+            let together = TOGETHER.min(W - first);
+            if lines[..together].iter().all(|line| line.len() == out.len()) && together == TOGETHER {
+                transpose(lines, first, out);
+            } else {
+                for (k, out) in out.iter_mut().enumerate() {
+                    for (place, line) in out[first..first + together].iter_mut().zip(&lines) {
+                        *place = line.get(k).copied().unwrap_or(0.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Eight lines into columns `first..first + 8` of `out`, in squares of 8 x 8.
+#[inline(always)]
+fn transpose<const W: usize>(lines: [&[f32]; 8], first: usize, out: &mut [[f32; W]]) {
+    let lines = lines.map(|line| &line[..out.len()]);
+    let whole = out.len() / 8 * 8;
+    for from in (0..whole).step_by(8) {
+        let square: [[f32; 8]; 8] = lines.map(|line| {
+            let mut row = [0.0; 8];
+            row.copy_from_slice(&line[from..from + 8]);
+            row
+        });
+        for (k, out) in out[from..from + 8].iter_mut().enumerate() {
+            let column: [f32; 8] = std::array::from_fn(|i| square[i][k]);
+            out[first..first + 8].copy_from_slice(&column);
+        }
+    }
+    for k in whole..out.len() {
+        for (place, line) in out[k][first..first + 8].iter_mut().zip(&lines) {
+            *place = line[k];
+        }
+    }
+}
+
+macro_rules! interleave {
+    ($($name:ident $width:literal)*) => {$(
+        multiversion! {
+            fn $name(lines: Lines<'_>, out: &mut [f32]) {
+                lines.interleave::<$width>(out);
+            }
+        }
+    )*};
+}
+interleave!(interleave6 6 interleave8 8 interleave12 12 interleave16 16 interleave32 32);
+
+/// A right factor laid out for the innermost loop, in the order in which it is read: for every [`STEP`] rows, for every
+/// `nr` columns (filled up with zeros), a panel `[k][nr]`.
+#[derive(Debug, Clone)]
+pub struct Panels {
+    data: Buffer,
+    k: usize,
+    n: usize,
+    level: Level,
+}
+
+impl Panels {
+    /// Lays out `b`, in the way of the instruction set in use.
+    pub fn new(b: Mat<'_>) -> Self {
+        Self::at(level(), b)
+    }
+
+    pub(crate) fn at(level: Level, b: Mat<'_>) -> Self {
+        let mut data = Buffer::new::<f32>(PanelsView::len(level, b.rows, b.cols));
+        PanelsView::lay_out(level, b, data.get_mut());
+        Self {
+            data,
+            k: b.rows,
+            n: b.cols,
+            level,
+        }
+    }
+
+    /// Rows and columns of the matrix.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.k, self.n)
+    }
+
+    /// Memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.data.bytes()
+    }
+
+    pub(crate) fn view(&self) -> PanelsView<'_> {
+        PanelsView {
+            data: &self.data.get::<f32>()[..PanelsView::len(self.level, self.k, self.n)],
+            k: self.k,
+            n: self.n,
+            level: self.level,
+        }
+    }
+}
+
+/// [`Panels`] in memory that somebody else owns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PanelsView<'a> {
+    data: &'a [f32],
+    k: usize,
+    n: usize,
+    level: Level,
+}
+
+impl<'a> PanelsView<'a> {
+    /// Elements that a matrix of `k` rows and `n` columns takes.
+    pub(crate) fn len(level: Level, k: usize, n: usize) -> usize {
+        k * n.next_multiple_of(tile_size(level).nr)
+    }
+
+    /// Lays out `b` in `data`, of [`PanelsView::len`] elements, on all threads of the pool.
+    fn lay_out(level: Level, b: Mat<'_>, data: &'a mut [f32]) -> Self {
+        for (k, step) in steps(level, b, data) {
+            step.par_chunks_exact_mut(k.len() * tile_size(level).nr)
+                .enumerate()
+                .for_each(|(number, panel)| lay_out_panel(level, b, number, k.clone(), panel));
+        }
+        Self {
+            data,
+            k: b.rows,
+            n: b.cols,
+            level,
+        }
+    }
+
+    /// [`PanelsView::lay_out`] on the calling thread.
+    pub(crate) fn lay_out_here(level: Level, b: Mat<'_>, data: &'a mut [f32]) -> Self {
+        for (k, step) in steps(level, b, data) {
+            for (number, panel) in step.chunks_exact_mut(k.len() * tile_size(level).nr).enumerate() {
+                lay_out_panel(level, b, number, k.clone(), panel);
+            }
+        }
+        Self {
+            data,
+            k: b.rows,
+            n: b.cols,
+            level,
+        }
+    }
+
+    /// Rows and columns of the matrix.
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        (self.k, self.n)
+    }
+
+    pub(crate) fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Rows `k` of panel `number`: one whole step of [`STEP`] rows, or the last, shorter one.
+    pub(crate) fn strip(&self, number: usize, k: Range<usize>) -> &'a [f32] {
+        debug_assert!(k.start.is_multiple_of(STEP) && (k.len() == STEP || k.end == self.k));
+        let nr = tile_size(self.level).nr;
+        let panel = k.len() * nr;
+        &self.data[k.start * self.n.next_multiple_of(nr) + number * panel..][..panel]
+    }
+}
+
+/// The steps along k of a right factor `b`: which rows, and the part of `data` that their panels go to.
+fn steps<'a>(
+    level: Level,
+    b: Mat<'_>,
+    data: &'a mut [f32],
+) -> impl Iterator<Item = (Range<usize>, &'a mut [f32])> {
+    let width = b.cols.next_multiple_of(tile_size(level).nr);
+    let starts = (0..b.rows).step_by(STEP);
+    let ranges = starts.map(move |from| from..(from + STEP).min(b.rows));
+    ranges.zip(data.chunks_mut((STEP * width).max(1)))
+}
+
+/// Rows `k` of panel `number` of `b`.
+fn lay_out_panel(level: Level, b: Mat<'_>, number: usize, k: Range<usize>, panel: &mut [f32]) {
+    let nr = tile_size(level).nr;
+    let columns = number * nr..((number + 1) * nr).min(b.cols);
+    b.t().interleave(level, columns, k, nr, panel);
+}
+
+/// How the rows of a product are divided into blocks, a task each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocks {
+    /// Panels of `mr` rows.
+    panels: usize,
+    blocks: usize,
+    mr: usize,
+    m: usize,
+}
+
+impl Blocks {
+    /// Blocks of at most `most` rows, as even as tiles allow, and a multiple of `threads` of them.
+    pub(crate) fn new(m: usize, mr: usize, most: usize, threads: usize) -> Self {
+        let panels = m.div_ceil(mr);
+        let blocks = panels
+            .div_ceil((most / mr).max(1))
+            .next_multiple_of(threads)
+            .min(panels);
+        Self {
+            panels,
+            blocks,
+            mr,
+            m,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.blocks
+    }
+
+    /// Rows of block `i`.
+    pub(crate) fn rows(&self, i: usize) -> Range<usize> {
+        let start = |i: usize| (i * self.panels / self.blocks * self.mr).min(self.m);
+        start(i)..start(i + 1)
+    }
+
+    /// Rows of the largest block, whole tiles.
+    fn most(&self) -> usize {
+        self.panels.div_ceil(self.blocks) * self.mr
+    }
+}
+
+/// A finished block of a product.
+pub(crate) struct Block<'a> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) cols: Range<usize>,
+    data: &'a [f32],
+}
+
+impl Block<'_> {
+    /// Row number `row` of the product, as far as the block has it.
+    pub(crate) fn row(&self, row: usize) -> &[f32] {
+        &self.data[(row - self.rows.start) * COLUMNS..][..self.cols.len()]
+    }
+}
+
+/// Rows handled by a task: with k = 768 the packed rows take half of a second-level cache (512 KiB with AVX2, 2 MiB on
+/// the machines that have AVX-512).
+pub(crate) fn most_rows(level: Level) -> usize {
+    match level {
+        Level::Portable | Level::Avx2 => 96,
+        Level::Avx512 | Level::Avx512Vnni => 192,
+    }
+}
+
+/// A block of a left factor, in tiles of `mr` rows: what lies as the innermost loop can read it stays where it is.
+#[derive(Clone, Copy)]
+pub(crate) struct LeftBlock<'a> {
+    /// Tiles before the last, row-major (or all).
+    rows: &'a [f32],
+    stride: usize,
+    whole_tiles: usize,
+    /// The other tiles, as panels `[k][mr]`.
+    panels: &'a [f32],
+    k: usize,
+    mr: usize,
+}
+
+impl<'a> LeftBlock<'a> {
+    /// Rows `rows` of `x`; `room` takes what has to be packed: less than a tile of a row-major matrix, all of a transpose.
+    pub(crate) fn new(level: Level, x: Mat<'a>, rows: Range<usize>, room: &'a mut [f32]) -> Self {
+        let mr = tile_size(level).mr;
+        let k = x.cols;
+        let mut block = Self {
+            rows: &[],
+            stride: k,
+            whole_tiles: 0,
+            panels: &[],
+            k,
+            mr,
+        };
+        let mut packed = rows.clone();
+        if x.col_stride == 1 {
+            block.whole_tiles = rows.len() / mr;
+            (block.rows, block.stride) = (&x.data[rows.start * x.row_stride..], x.row_stride);
+            packed.start += block.whole_tiles * mr;
+        }
+        let room = &mut room[..packed.len().next_multiple_of(mr) * k];
+        pack_rows(level, x, packed, room);
+        block.panels = room;
+        block
+    }
+
+    pub(crate) fn tiles(&self) -> usize {
+        self.whole_tiles + self.panels.len() / (self.k * self.mr).max(1)
+    }
+
+    /// Columns `k` of tile `i`.
+    pub(crate) fn tile(&self, i: usize, k: Range<usize>) -> Left<'a> {
+        match i.checked_sub(self.whole_tiles) {
+            None => Left::ByRows {
+                data: &self.rows[i * self.mr * self.stride + k.start..],
+                stride: self.stride,
+            },
+            Some(i) => {
+                let panel = &self.panels[i * self.mr * self.k..];
+                Left::ByColumns {
+                    data: &panel[k.start * self.mr..k.end * self.mr],
+                    stride: self.mr,
+                }
+            }
+        }
+    }
+}
+
+/// The product of `left` with `b`, on all threads of the pool; `finish` is given every block of the result once.
+fn product(left: Mat<'_>, b: PanelsView<'_>, finish: impl Fn(Block<'_>) + Sync) {
+    let (m, k) = left.shape();
+    assert_eq!(k, b.k, "shapes of a matrix product");
+    if m == 0 || b.n == 0 {
+        return;
+    }
+    let threads = rayon::current_num_threads();
+    let blocks = Blocks::new(m, tile_size(b.level).mr, most_rows(b.level), threads);
+    // Few rows: the columns are divided too, and each task packs the rows for itself.
+    let groups = b.n.div_ceil(COLUMNS);
+    let divisions = threads.div_ceil(blocks.len()).min(groups);
+    (0..blocks.len() * divisions).into_par_iter().for_each(|task| {
+        let (block, division) = (task / divisions, task % divisions);
+        let rows = blocks.rows(block);
+        let groups = division * groups / divisions..(division + 1) * groups / divisions;
+        with_scratch(blocks.most() * (k + COLUMNS), |scratch| {
+            let (room, out) = scratch.split_at_mut(blocks.most() * k);
+            let left = LeftBlock::new(b.level, left, rows.clone(), room);
+            for group in groups {
+                let cols = group * COLUMNS..((group + 1) * COLUMNS).min(b.n);
+                columns(left, b, cols.clone(), out);
+                finish(Block {
+                    rows: rows.clone(),
+                    cols,
+                    data: out,
+                });
+            }
+        });
+    });
+}
+
+/// `out` (rows [`COLUMNS`] apart) = a block of the left factor times columns `cols` of `b`.
+pub(crate) fn columns(left: LeftBlock<'_>, b: PanelsView<'_>, cols: Range<usize>, out: &mut [f32]) {
+    let tile = tile_size(b.level);
+    if b.k == 0 {
+        out.fill(0.0);
+        return;
+    }
+    for from in (0..b.k).step_by(STEP) {
+        let to = (from + STEP).min(b.k);
+        let store = if from == 0 { Store::Overwrite } else { Store::Add };
+        for panel in cols.start / tile.nr..cols.end.div_ceil(tile.nr) {
+            let strip = b.strip(panel, from..to);
+            let column = panel * tile.nr - cols.start;
+            for i in 0..left.tiles() {
+                let out = &mut out[i * tile.mr * COLUMNS + column..];
+                multiply(b.level, left.tile(i, from..to), strip, out, COLUMNS, store);
+            }
+        }
+    }
+}
+
+/// Rows `rows` of `a` as panels `[k][mr]`.
+fn pack_rows(level: Level, a: Mat<'_>, rows: Range<usize>, packed: &mut [f32]) {
+    let mr = tile_size(level).mr;
+    let panels = packed.chunks_exact_mut((a.cols * mr).max(1)).enumerate();
+    panels.for_each(|(p, panel)| {
+        let from = rows.start + p * mr;
+        a.interleave(level, from..(from + mr).min(rows.end), 0..a.cols, mr, panel);
+    });
+}
+
+multiversion! {
+    fn store_row(dst: &mut [f32], row: &[f32], store: Store) {
+        match store {
+            Store::Overwrite => dst.copy_from_slice(row),
+            Store::Add => dst.iter_mut().zip(row).for_each(|(d, x)| *d += x),
+        }
+    }
+}
+
+multiversion! {
+    /// `dst = row + bias`.
+    pub(crate) fn sum_into(dst: &mut [f32], row: &[f32], bias: &[f32]) {
+        for ((dst, &x), &bias) in dst.iter_mut().zip(row).zip(bias) {
+            *dst = x + bias;
+        }
+    }
+}
+
+multiversion! {
+    /// `dst += row + bias`.
+    pub(crate) fn add_into(dst: &mut [f32], row: &[f32], bias: &[f32]) {
+        for ((dst, &x), &bias) in dst.iter_mut().zip(row).zip(bias) {
+            *dst += x + bias;
+        }
+    }
 }
 
 /// `dst = a b`, or `dst += a b`, on all threads of the current rayon pool.
@@ -112,54 +598,46 @@ pub enum Store {
 /// # Panics
 /// If the shapes do not fit.
 pub fn matmul(dst: MatMut<'_>, a: Mat<'_>, b: Mat<'_>, store: Store) {
-    let threads = rayon::current_num_threads();
-    let parallelism = if threads > 1 {
-        gemm::Parallelism::Rayon(threads)
-    } else {
-        gemm::Parallelism::None
-    };
-    product(dst, a, b, store, parallelism);
+    laid_out(level(), dst, a, b, |dst, row, _| store_row(dst, row, store));
 }
 
-/// [`matmul`] on the calling thread alone, for use inside a task.
-pub(crate) fn matmul_here(dst: MatMut<'_>, a: Mat<'_>, b: Mat<'_>, store: Store) {
-    product(dst, a, b, store, gemm::Parallelism::None);
+/// `dst = x weightᵀ + bias`, or `dst += x weightᵀ + bias`, with a weight `[outputs, inputs]` that is laid out on the way: for
+/// weights that change from one use to the next. Those that stay are [`Linear`](crate::Linear)'s.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn linear(dst: MatMut<'_>, x: Mat<'_>, weight: Mat<'_>, bias: &[f32], store: Store) {
+    assert_eq!(bias.len(), weight.rows, "a bias per output");
+    laid_out(level(), dst, x, weight.t(), |dst, row, cols| match store {
+        Store::Overwrite => sum_into(dst, row, &bias[cols]),
+        Store::Add => add_into(dst, row, &bias[cols]),
+    });
 }
 
-fn product(dst: MatMut<'_>, a: Mat<'_>, b: Mat<'_>, store: Store, parallelism: gemm::Parallelism) {
+/// The product of `a` and `b`; `finish` brings a piece of a row to where it belongs in `dst`.
+fn laid_out(
+    level: Level,
+    dst: MatMut<'_>,
+    a: Mat<'_>,
+    b: Mat<'_>,
+    finish: impl Fn(&mut [f32], &[f32], Range<usize>) + Sync,
+) {
     assert_eq!(
         (dst.rows, dst.cols, a.cols),
         (a.rows, b.cols, b.rows),
         "shapes of a matrix product"
     );
-    if dst.rows == 0 || dst.cols == 0 {
-        return;
-    }
-    // SAFETY: the views were checked to lie inside their slices when they were made; `dst` is borrowed mutably, so it
-    // overlaps neither `a` nor `b`, and its rows do not overlap each other.
-    unsafe {
-        gemm::gemm(
-            dst.rows,
-            dst.cols,
-            a.cols,
-            dst.data.as_mut_ptr(),
-            1,
-            dst.row_stride as isize,
-            store == Store::Add,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
+    with_scratch(PanelsView::len(level, b.rows, b.cols), |panels| {
+        let b = PanelsView::lay_out(level, b, panels);
+        let out = SharedRows::new(dst.data, dst.row_stride.max(dst.cols));
+        product(a, b, |block| {
+            for row in block.rows.clone() {
+                // SAFETY: every block is finished by one task, once.
+                let dst = unsafe { out.row(row, block.cols.start, block.cols.len()) };
+                finish(dst, block.row(row), block.cols.clone());
+            }
+        });
+    });
 }
 
 #[cfg(test)]
@@ -198,7 +676,7 @@ mod tests {
                 b,
                 Store::Overwrite,
             );
-            matmul_here(
+            matmul(
                 MatMut::strided(&mut dst, m, n, stride),
                 Mat::new(&a, m, k),
                 b,
@@ -211,6 +689,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_level_agrees_and_a_linear_map_adds_its_bias() {
+        let (m, k, n) = (50, 300, 70);
+        let (x, weight, bias) = (numbers(m * k, 5), numbers(n * k, 6), numbers(n, 7));
+        let expected = naive(Mat::new(&x, m, k), Mat::new(&weight, n, k).t());
+        for level in Level::available() {
+            let mut dst = vec![1.0; m * n];
+            let (a, b) = (Mat::new(&x, m, k), Mat::new(&weight, n, k).t());
+            laid_out(level, MatMut::new(&mut dst, m, n), a, b, |dst, row, _| {
+                store_row(dst, row, Store::Add)
+            });
+            let wanted: Vec<f32> = expected.iter().map(|x| x + 1.0).collect();
+            crate::testing::assert_close(&dst, &wanted, 2e-6);
+        }
+        let mut dst = vec![1.0; m * n];
+        for store in [Store::Overwrite, Store::Add] {
+            linear(
+                MatMut::new(&mut dst, m, n),
+                Mat::new(&x, m, k),
+                Mat::new(&weight, n, k),
+                &bias,
+                store,
+            );
+        }
+        let wanted: Vec<f32> = (0..m * n).map(|i| 2.0 * (expected[i] + bias[i % n])).collect();
+        crate::testing::assert_close(&dst, &wanted, 2e-6);
     }
 
     #[test]

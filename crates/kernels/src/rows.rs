@@ -1,4 +1,4 @@
-//! Whole rows: bias, residual sums, sums over columns.
+//! Whole rows: sums of two, sums over columns.
 
 use rayon::prelude::*;
 
@@ -11,44 +11,6 @@ multiversion! {
     fn add_chunk(x: &mut [f32], y: &[f32]) {
         for (x, &y) in x.iter_mut().zip(y) {
             *x += y;
-        }
-    }
-}
-
-/// Writes `row` to the start of every row of `dst`, whose rows start `stride` apart.
-///
-/// # Panics
-/// If `row` is longer than `stride`.
-pub fn fill(dst: &mut [f32], row: &[f32], stride: usize) {
-    assert!(row.len() <= stride);
-    dst.par_chunks_mut(ROWS * stride).for_each(|chunk| {
-        for r in chunk.chunks_mut(stride) {
-            // The last row of a block of columns ends before its stride does.
-            if let Some(r) = r.get_mut(..row.len()) {
-                r.copy_from_slice(row);
-            }
-        }
-    });
-}
-
-/// `dst = x + row` for every row; the start of a residual sum to which a product is then added.
-///
-/// # Panics
-/// If the lengths of `dst` and `x` differ.
-pub fn copy_add(dst: &mut [f32], x: &[f32], row: Option<&[f32]>) {
-    assert_eq!(dst.len(), x.len());
-    match row {
-        None => dst.copy_from_slice(x),
-        Some(row) => {
-            let chunk = ROWS * row.len();
-            dst.par_chunks_mut(chunk)
-                .zip(x.par_chunks(chunk))
-                .for_each(|(dst, x)| {
-                    dst.copy_from_slice(x);
-                    for r in dst.chunks_exact_mut(row.len()) {
-                        add_chunk(r, row);
-                    }
-                });
         }
     }
 }
@@ -88,16 +50,11 @@ mod tests {
     use crate::testing::numbers;
 
     #[test]
-    fn rows_are_filled_added_and_summed() {
-        let row = numbers(7, 1);
+    fn rows_are_added_and_summed() {
         let x = numbers(7 * 300, 2);
-        let mut y = vec![0.0; x.len()];
-        fill(&mut y, &row, 7);
+        let mut y = vec![1.0; x.len()];
         add(&mut y, &x);
-        let mut z = vec![9.0; x.len()];
-        copy_add(&mut z, &x, Some(&row));
-        assert_eq!(y, z);
-        assert_eq!(z[8], x[8] + row[1]);
+        assert!(y.iter().zip(&x).all(|(y, x)| *y == 1.0 + x));
         let mut sums = vec![1.0; 7];
         add_column_sums(&x, &mut sums);
         let expected: f64 = 1.0 + (0..300).map(|r| f64::from(x[r * 7 + 3])).sum::<f64>();

@@ -13,21 +13,24 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ, VL: 16 lanes.
     Avx512,
+    /// AVX-512 with VNNI, its products of bytes.
+    Avx512Vnni,
 }
 
 impl Level {
-    /// The name that `MESSYMASH_SIMD` takes: `portable`, `avx2` or `avx512`.
+    /// The name that `MESSYMASH_SIMD` takes: `portable`, `avx2`, `avx512` or `avx512vnni`.
     pub fn name(self) -> &'static str {
         match self {
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
+            Level::Avx512Vnni => "avx512vnni",
         }
     }
 
     /// Every level that this CPU can run, lowest first.
     pub fn available() -> Vec<Level> {
-        [Level::Portable, Level::Avx2, Level::Avx512]
+        [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Vnni]
             .into_iter()
             .filter(|&l| l <= detected())
             .collect()
@@ -42,6 +45,7 @@ fn detected() -> Level {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
     match (avx2, avx512) {
+        (true, true) if is_x86_feature_detected!("avx512vnni") => Level::Avx512Vnni,
         (true, true) => Level::Avx512,
         (true, false) => Level::Avx2,
         _ => Level::Portable,
@@ -74,44 +78,54 @@ macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[inline]
-        #[allow(clippy::too_many_arguments)]
+        #[allow(clippy::too_many_arguments, dead_code)]
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
             $name::at($crate::simd::level(), $($arg),*)
         }
         #[allow(clippy::too_many_arguments)]
-        pub(crate) mod $name {
+        mod $name {
             #[allow(unused_imports)]
             use super::*;
+            /// `FUSED` tells the body that a fused multiplication and addition is one instruction (see `madd`).
             #[inline(always)]
-            fn body($($arg: $ty),*) $(-> $ret)? $body
+            fn body<const FUSED: bool>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $ty),*) $(-> $ret)? {
-                body($($arg),*)
+                body::<true>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             fn avx512($($arg: $ty),*) $(-> $ret)? {
-                body($($arg),*)
+                body::<true>($($arg),*)
             }
 
-            pub(crate) fn at(level: $crate::simd::Level, $($arg: $ty),*) $(-> $ret)? {
+            pub(super) fn at(level: $crate::simd::Level, $($arg: $ty),*) $(-> $ret)? {
                 match level {
                     // SAFETY: a Level above Portable is only made by `simd::detected`, on a CPU that has its features.
                     #[cfg(target_arch = "x86_64")]
-                    $crate::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
+                    $crate::simd::Level::Avx512 | $crate::simd::Level::Avx512Vnni => unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     #[cfg(target_arch = "x86_64")]
                     $crate::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
-                    _ => body($($arg),*),
+                    _ => body::<{ $crate::simd::FUSED }>($($arg),*),
                 }
             }
         }
     };
 }
 pub(crate) use multiversion;
+
+/// Whether the target's own instructions have a fused multiplication and addition (without it, it would be a slow call).
+pub(crate) const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+
+/// `a * b + c`, rounded once if `FUSED`.
+#[inline(always)]
+pub(crate) fn madd<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
 
 /// Lanes of the widest level: sums are kept in this many partial sums at every level, so that they are added in the same
 /// order everywhere.

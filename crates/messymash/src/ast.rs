@@ -8,6 +8,7 @@
 //! Only the class and the distillation token are read after the last layer, so the last layer computes only these two.
 
 pub mod config;
+pub mod inference;
 pub mod weights;
 
 use messymash_kernels::attention::{self, Attended, AttentionShape};
@@ -15,6 +16,7 @@ use messymash_kernels::cross_entropy::cross_entropy;
 use messymash_kernels::{Mat, MatMut, Store, gelu, layer_norm, matmul, patches, rows};
 
 pub use self::config::AstConfig;
+pub use self::inference::{Inference, Precision, Workspace};
 use self::weights::{Layer, LayerNorm, Linear};
 pub use self::weights::{Parameter, Weights};
 use crate::random::Random;
@@ -153,6 +155,11 @@ impl Ast {
     /// The model's weights, for an optimiser. Only values may be changed, not shapes.
     pub fn weights_mut(&mut self) -> &mut Weights {
         &mut self.weights
+    }
+
+    /// Makes the configuration say that the weights are stored in eight bits.
+    pub(crate) fn set_quantization(&mut self, quantization: config::Quantization) {
+        self.config.quantization_config = Some(quantization);
     }
 
     /// The number of trained values.
@@ -321,12 +328,7 @@ impl Ast {
     }
 
     fn norm<'a>(&self, norm: &'a LayerNorm) -> layer_norm::LayerNorm<'a> {
-        let eps = self.config.layer_norm_eps as f32;
-        layer_norm::LayerNorm {
-            weight: &norm.weight.data,
-            bias: &norm.bias.data,
-            eps,
-        }
+        norm.with_eps(self.config.layer_norm_eps)
     }
 
     /// `next` = the layer's output, `[outputs, hidden_size]`, from `a.x`.
@@ -602,34 +604,30 @@ fn outputs_inputs(linear: &Linear) -> (usize, usize) {
 fn linear_into(linear: &Linear, x: &[f32], y: &mut [f32], stride: usize) {
     let (outputs, inputs) = outputs_inputs(linear);
     let n = x.len() / inputs;
-    let store = match &linear.bias {
-        None => Store::Overwrite,
-        Some(bias) => {
-            rows::fill(y, &bias.data, stride);
-            Store::Add
-        }
-    };
-    let weight = Mat::new(&linear.weight.data, outputs, inputs).t();
-    matmul(
-        MatMut::strided(y, n, outputs, stride),
-        Mat::new(x, n, inputs),
-        weight,
-        store,
-    );
+    let (y, x) = (MatMut::strided(y, n, outputs, stride), Mat::new(x, n, inputs));
+    apply(linear, x, y, Store::Overwrite);
 }
 
 /// `y = residual + x weightᵀ + bias`.
 fn add_linear(linear: &Linear, x: &[f32], residual: &[f32], y: &mut [f32]) {
     let (outputs, inputs) = outputs_inputs(linear);
     let n = x.len() / inputs;
-    rows::copy_add(y, residual, linear.bias.as_ref().map(|b| &b.data[..]));
-    let weight = Mat::new(&linear.weight.data, outputs, inputs).t();
-    matmul(
-        MatMut::new(y, n, outputs),
+    y.copy_from_slice(residual);
+    apply(
+        linear,
         Mat::new(x, n, inputs),
-        weight,
+        MatMut::new(y, n, outputs),
         Store::Add,
     );
+}
+
+fn apply(linear: &Linear, x: Mat<'_>, y: MatMut<'_>, store: Store) {
+    let (outputs, inputs) = outputs_inputs(linear);
+    let weight = Mat::new(&linear.weight.data, outputs, inputs);
+    match &linear.bias {
+        Some(bias) => matmul::linear(y, x, weight, &bias.data, store),
+        None => matmul(y, x, weight.t(), store),
+    }
 }
 
 /// Adds the gradients of a linear map to `g`, and stores that of its input in `dx`.

@@ -2,17 +2,25 @@
 //!
 //! Loading is strict: every tensor of the configuration must be there, in its shape, finite, and no other; the one
 //! exception are position embeddings of another input length, which are interpolated. Weights may be stored as f32, f16 or
-//! bf16, under the names of transformers 4 or those of transformers 5.
+//! bf16, under the names of transformers 4 or those of transformers 5; or, written by [`quantize`], the matrices of the
+//! layers as eight-bit integers with a scale per output. Tensors are read one after the other, never the whole file at once.
 
-use std::fs;
+mod tensors;
+
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
+use half::f16;
+use messymash_kernels::int8::Quantized;
+use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
 
+use self::tensors::{SCALE, TensorFile};
+use crate::ast::config::Quantization;
 use crate::ast::weights::BODY;
-use crate::ast::{Ast, AstConfig, Parameter, Weights, initial_values};
+use crate::ast::{Ast, AstConfig, Inference, Parameter, Precision, Weights, initial_values};
 use crate::features::FeatureExtractor;
 use crate::random::Random;
 use crate::{Error, Result, atomic};
@@ -44,11 +52,28 @@ pub struct Checkpoint {
 
 /// How numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
+pub enum Stored {
     /// As they are.
     F32,
     /// Rounded to 11 significant bits: half the size.
     F16,
+    /// The matrices of the layers rounded to eight bits with a scale per output, everything else as it is: a quarter of
+    /// the size.
+    Int8,
+}
+
+/// A model laid out to be used, with what it takes to use it. Unlike a [`Checkpoint`] it cannot be trained or saved, and
+/// takes the memory of its weights in their precision only.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The model.
+    pub model: Inference,
+    /// What makes its input.
+    pub extractor: FeatureExtractor,
+    /// The model card, where there is one.
+    pub card: Option<String>,
+    /// What a quantised model was made of.
+    pub origin: Option<Quantization>,
 }
 
 /// A checkpoint's files in memory.
@@ -91,24 +116,9 @@ impl Checkpoint {
 
     fn load_with(dir: &Path, head: Option<&NewHead>) -> Result<Self> {
         let dir = &settled(dir);
-        let text = |name: &str| {
-            let path = dir.join(name);
-            fs::read_to_string(&path).map_err(|e| missing(&path, &e))
-        };
-        let path = dir.join(WEIGHTS);
-        let weights = fs::read(&path).map_err(|e| missing(&path, &e))?;
-        let files = CheckpointFiles {
-            config: &text(CONFIG)?,
-            preprocessor: &text(PREPROCESSOR)?,
-            weights: &weights,
-        };
-        let mut checkpoint = Self::parse(files, head).map_err(|e| match e {
-            Error::Config(message) => Error::Checkpoint {
-                path: dir.clone(),
-                message,
-            },
-            other => other,
-        })?;
+        let mut checkpoint = Source::open(dir)
+            .and_then(|source| Self::read(source, head))
+            .map_err(in_folder(dir))?;
         checkpoint.card = fs::read_to_string(dir.join(CARD)).ok();
         Ok(checkpoint)
     }
@@ -118,29 +128,44 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Config`] if a file is damaged or the weights are not those of the configuration.
     pub fn from_files(files: CheckpointFiles<'_>) -> Result<Self> {
-        Self::parse(files, None)
+        Self::read(Source::from_files(files)?, None)
     }
 
-    fn parse(files: CheckpointFiles<'_>, head: Option<&NewHead>) -> Result<Self> {
-        let mut config = AstConfig::from_json(files.config)?;
-        let extractor = FeatureExtractor::from_json(files.preprocessor)?;
-        if (extractor.max_length, extractor.num_mel_bins) != (config.max_length, config.num_mel_bins) {
-            return Err(Error::Config(format!(
-                "{PREPROCESSOR} makes {} frames of {} mel bins, but {CONFIG} wants {} of {}",
-                extractor.max_length, extractor.num_mel_bins, config.max_length, config.num_mel_bins
-            )));
-        }
+    fn read(mut source: Source<'_>, head: Option<&NewHead>) -> Result<Self> {
         let mut notes = Vec::new();
-        let head = head.filter(|head| head.labels != config.labels());
+        let head = head.filter(|head| head.labels != source.config.labels());
         if let Some(head) = head {
             notes.push(format!(
                 "the body of the checkpoint is kept; its head ({} labels) is replaced by a new, untrained one ({} labels)",
-                config.id2label.len(),
+                source.config.id2label.len(),
                 head.labels.len()
             ));
-            config = config.with_labels(&head.labels).checked()?;
+            source.config = source.config.with_labels(&head.labels).checked()?;
+            source
+                .file
+                .infos_mut()
+                .retain(|name, _| !name.starts_with("classifier."));
         }
-        let weights = read_weights(&config, files.weights, head, &mut notes)?;
+        if let Some(quantized) = source.config.quantization_config.take() {
+            notes.push(format!(
+                "the weights were quantised to eight bits (from {})",
+                quantized.origin
+            ));
+        }
+        source.check(head.is_some(), &mut notes)?;
+        let Source {
+            config,
+            extractor,
+            mut file,
+        } = source;
+        let mut random = Random::new(&[head.map_or(0, |h| h.seed)]);
+        let weights = Weights::build(&config, &mut |name, shape| {
+            if head.is_some() && name.starts_with("classifier.") {
+                Ok(initial_values(name, shape, config.initializer_range, &mut random))
+            } else {
+                tensor(&mut file, &config, name, shape)
+            }
+        })?;
         Ok(Self {
             ast: Ast::new(config, weights)?,
             extractor,
@@ -153,60 +178,188 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
-    pub fn save(&self, dir: &Path, precision: Precision) -> Result<()> {
-        replace_folder(dir, |folder| self.write_into(folder, precision))
+    pub fn save(&self, dir: &Path, stored: Stored) -> Result<()> {
+        replace_folder(dir, |folder| self.write_into(folder, stored))
     }
 
     /// Writes the files of a model into an existing folder.
     ///
     /// # Errors
     /// [`Error::Io`] if they cannot be written.
-    pub fn write_into(&self, folder: &Path, precision: Precision) -> Result<()> {
+    pub fn write_into(&self, folder: &Path, stored: Stored) -> Result<()> {
         atomic::write(&folder.join(CONFIG), self.ast.config().to_json().as_bytes())?;
         atomic::write(&folder.join(PREPROCESSOR), self.extractor.to_json().as_bytes())?;
         if let Some(card) = &self.card {
             atomic::write(&folder.join(CARD), card.as_bytes())?;
         }
-        write_tensors(&folder.join(WEIGHTS), &[("", self.ast.weights())], precision)
+        write_tensors(&folder.join(WEIGHTS), &[("", self.ast.weights())], stored)
     }
+}
+
+impl Loaded {
+    /// Loads a model directory to use it, in the precision asked for; `None`: int8 if the directory is quantised, else f32.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn load(dir: &Path, precision: Option<Precision>) -> Result<Self> {
+        let dir = &settled(dir);
+        let mut loaded = Source::open(dir)
+            .and_then(|source| Self::read(source, precision))
+            .map_err(in_folder(dir))?;
+        loaded.card = fs::read_to_string(dir.join(CARD)).ok();
+        Ok(loaded)
+    }
+
+    /// Reads a model from memory.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::from_files`].
+    pub fn from_files(files: CheckpointFiles<'_>, precision: Option<Precision>) -> Result<Self> {
+        Self::read(Source::from_files(files)?, precision)
+    }
+
+    fn read(mut source: Source<'_>, precision: Option<Precision>) -> Result<Self> {
+        source.check(false, &mut Vec::new())?;
+        let Source {
+            mut config,
+            extractor,
+            mut file,
+        } = source;
+        let origin = config.quantization_config.take();
+        let precision = precision.unwrap_or(match origin {
+            Some(_) => Precision::Int8,
+            None => Precision::F32,
+        });
+        let shapes = config.clone();
+        let model = Inference::build(config, precision, &mut |name, shape| {
+            tensor(&mut file, &shapes, name, shape)
+        })?;
+        Ok(Self {
+            model,
+            extractor,
+            card: None,
+            origin,
+        })
+    }
+
+    /// A model that is in memory, laid out to be used.
+    ///
+    /// # Errors
+    /// None for a model that could be made.
+    pub fn new(checkpoint: Checkpoint, precision: Precision) -> Result<Self> {
+        let Checkpoint {
+            ast, extractor, card, ..
+        } = checkpoint;
+        Ok(Self {
+            model: Inference::new(ast, precision)?,
+            extractor,
+            card,
+            origin: None,
+        })
+    }
+}
+
+/// Writes the model of `dir` to `out` with the matrices of its layers in eight bits. The configuration and the card of the
+/// new directory say what it was made of.
+///
+/// # Errors
+/// As [`Checkpoint::load`]; [`Error::Config`] if the model is quantised already or would replace itself; [`Error::Io`] if
+/// it cannot be written.
+pub fn quantize(dir: &Path, out: &Path) -> Result<()> {
+    let source = settled(&resolve(dir)?);
+    let mut checkpoint = Checkpoint::load(&source)?;
+    let config = AstConfig::from_json(&fs::read_to_string(source.join(CONFIG)).map_err(Error::io(&source))?)?;
+    if config.quantization_config.is_some() {
+        return Err(Error::Config(format!("{} is quantised already", dir.display())));
+    }
+    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if same(&source, out) {
+        return Err(Error::Config(
+            "the quantised model must go to another directory".into(),
+        ));
+    }
+    let path = source.join(WEIGHTS);
+    let digest = sha256(&path).map_err(Error::io(&path))?;
+    let quantization = Quantization::new(&dir.display().to_string(), &digest);
+    let note = format!(
+        "> Weights quantised to eight bits by `messymash quantize` (version {}) from `{}`, whose `{WEIGHTS}` has the SHA-256 \
+         `{digest}`. Only messymash reads this directory; for other programs take the original.\n",
+        env!("CARGO_PKG_VERSION"),
+        quantization.origin
+    );
+    checkpoint.card = Some(with_note(checkpoint.card.as_deref().unwrap_or_default(), &note));
+    checkpoint.ast.set_quantization(quantization);
+    checkpoint.save(out, Stored::Int8)
+}
+
+/// The SHA-256 of a file, hexadecimal.
+fn sha256(path: &Path) -> std::io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut file = File::open(path)?;
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect()),
+            n => digest.update(&piece[..n]),
+        }
+    }
+}
+
+/// A model card with a note before its text, behind its YAML head.
+fn with_note(card: &str, note: &str) -> String {
+    let head = card
+        .strip_prefix("---\n")
+        .and_then(|rest| rest.find("\n---\n"))
+        .map_or(0, |end| end + 9);
+    let (head, text) = card.split_at(head);
+    format!("{head}{note}\n{text}")
 }
 
 /// Writes trees of tensors to one safetensors file, the names of each tree after a prefix.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be written.
-pub fn write_tensors(path: &Path, trees: &[(&str, &Weights)], precision: Precision) -> Result<()> {
-    let mut stored = Vec::new();
+pub fn write_tensors(path: &Path, trees: &[(&str, &Weights)], stored: Stored) -> Result<()> {
+    let mut tensors = Vec::new();
     for (prefix, tree) in trees {
         for parameter in tree.parameters() {
-            let (dtype, bytes): (_, Vec<u8>) = match precision {
-                Precision::F32 => (
-                    Dtype::F32,
-                    parameter.data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                ),
-                Precision::F16 => {
-                    let halves = parameter.data.iter().map(|&x| f16::from_f32(x));
-                    (Dtype::F16, halves.flat_map(f16::to_le_bytes).collect())
+            let name = format!("{prefix}{}", parameter.name);
+            let floats = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+            match stored {
+                Stored::Int8 if parameter.decays() && parameter.name.contains(".encoder.layer.") => {
+                    let quantized = Quantized::new(&parameter.data, parameter.shape[0]);
+                    let bytes = quantized.values.iter().map(|q| q.cast_unsigned()).collect();
+                    tensors.push((
+                        format!("{name}{SCALE}"),
+                        Dtype::F32,
+                        vec![parameter.shape[0]],
+                        floats(&quantized.scales),
+                    ));
+                    tensors.push((name, Dtype::I8, parameter.shape.clone(), bytes));
                 }
-            };
-            stored.push((
-                format!("{prefix}{}", parameter.name),
-                dtype,
-                &parameter.shape,
-                bytes,
-            ));
+                Stored::F32 | Stored::Int8 => {
+                    tensors.push((name, Dtype::F32, parameter.shape.clone(), floats(&parameter.data)));
+                }
+                Stored::F16 => {
+                    let halves = parameter
+                        .data
+                        .iter()
+                        .flat_map(|&x| f16::from_f32(x).to_le_bytes());
+                    tensors.push((name, Dtype::F16, parameter.shape.clone(), halves.collect()));
+                }
+            }
         }
     }
     let failed = |e: safetensors::SafeTensorError| Error::Io {
         path: path.to_path_buf(),
         source: std::io::Error::other(e.to_string()),
     };
-    let views = stored
+    let views = tensors
         .iter()
         .map(|(name, dtype, shape, bytes)| {
             Ok((
                 name,
-                TensorView::new(*dtype, shape.to_vec(), bytes).map_err(failed)?,
+                TensorView::new(*dtype, shape.clone(), bytes).map_err(failed)?,
             ))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -227,19 +380,18 @@ pub fn read_tensors(path: &Path, prefix: &str, config: &AstConfig) -> Result<Wei
         path: path.to_path_buf(),
         message,
     };
-    let bytes = fs::read(path).map_err(|e| missing(path, &e))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(format!("the file is damaged: {e}")))?;
+    let mut file = TensorFile::open(path)
+        .map_err(|e| missing(path, &e))?
+        .map_err(|e| damaged(format!("the file is damaged: {e}")))?;
     Weights::build(config, &mut |name, shape| {
-        let stored = file
-            .tensor(&format!("{prefix}{name}"))
-            .map_err(|e| damaged(e.to_string()))?;
-        if stored.shape() != shape {
+        let name = format!("{prefix}{name}");
+        if let Some(info) = file.info(&name).filter(|info| info.shape != shape) {
             return Err(damaged(format!(
                 "{name} has shape {:?}, not {shape:?}",
-                stored.shape()
+                info.shape
             )));
         }
-        values(&stored).ok_or_else(|| damaged(format!("{name} is stored as {:?}", stored.dtype())))
+        file.read(&name).map_err(|e| damaged(format!("{name}: {e}")))
     })
 }
 
@@ -336,85 +488,147 @@ fn canonical_name(name: &str) -> String {
     format!("{BODY}encoder.layer.{number}.{rest}")
 }
 
-fn read_weights(
-    config: &AstConfig,
-    bytes: &[u8],
-    head: Option<&NewHead>,
-    notes: &mut Vec<String>,
-) -> Result<Weights> {
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|e| Error::Config(format!("{WEIGHTS} is damaged or no safetensors file: {e}")))?;
-    let mut stored: std::collections::BTreeMap<String, TensorView<'_>> = file
-        .tensors()
-        .into_iter()
-        .map(|(name, view)| (canonical_name(&name), view))
-        .collect();
-    if head.is_some() {
-        stored.retain(|name, _| !name.starts_with("classifier."));
+/// The parts of a checkpoint, read as far as it takes to know what is in it.
+struct Source<'a> {
+    config: AstConfig,
+    extractor: FeatureExtractor,
+    /// Under the names of transformers 4.
+    file: TensorFile<'a>,
+}
+
+impl<'a> Source<'a> {
+    fn open(dir: &Path) -> Result<Self> {
+        let text = |name: &str| {
+            let path = dir.join(name);
+            fs::read_to_string(&path).map_err(|e| missing(&path, &e))
+        };
+        let path = dir.join(WEIGHTS);
+        let file = TensorFile::open(&path).map_err(|e| missing(&path, &e))?;
+        Self::new(&text(CONFIG)?, &text(PREPROCESSOR)?, file)
     }
-    let mut missing = Vec::new();
-    let mut misshapen = Vec::new();
-    let mut unusable = Vec::new();
-    let mut random = Random::new(&[head.map_or(0, |h| h.seed)]);
-    let weights = Weights::build(config, &mut |name, shape| {
-        if head.is_some() && name.starts_with("classifier.") {
-            return Ok(initial_values(name, shape, config.initializer_range, &mut random));
+
+    fn from_files(files: CheckpointFiles<'a>) -> Result<Self> {
+        Self::new(
+            files.config,
+            files.preprocessor,
+            TensorFile::from_bytes(files.weights),
+        )
+    }
+
+    fn new(
+        config: &str,
+        preprocessor: &str,
+        file: std::result::Result<TensorFile<'a>, String>,
+    ) -> Result<Self> {
+        let config = AstConfig::from_json(config)?;
+        let extractor = FeatureExtractor::from_json(preprocessor)?;
+        if (extractor.max_length, extractor.num_mel_bins) != (config.max_length, config.num_mel_bins) {
+            return Err(Error::Config(format!(
+                "{PREPROCESSOR} makes {} frames of {} mel bins, but {CONFIG} wants {} of {}",
+                extractor.max_length, extractor.num_mel_bins, config.max_length, config.num_mel_bins
+            )));
         }
-        let Some(view) = stored.remove(name) else {
-            missing.push(name.to_string());
-            return Ok(Vec::new());
-        };
-        let Some(data) = values(&view) else {
-            unusable.push(format!(
-                "{name} ({:?}; only F32, F16 and BF16 are known)",
-                view.dtype()
-            ));
-            return Ok(Vec::new());
-        };
-        if data.iter().any(|x| !x.is_finite()) {
-            unusable.push(format!("{name} (holds values that are not finite)"));
-        }
-        if view.shape() == shape {
-            return Ok(data);
-        }
-        let parameter = Parameter {
-            name: name.to_string(),
-            shape: view.shape().to_vec(),
-            data,
-        };
-        match interpolate_positions(&parameter, config) {
-            Some(data) => {
-                let (from, to) = (parameter.shape[1], shape[1]);
-                notes.push(format!(
-                    "position embeddings interpolated from {from} to {to} tokens"
-                ));
-                Ok(data)
+        let mut file =
+            file.map_err(|e| Error::Config(format!("{WEIGHTS} is damaged or no safetensors file: {e}")))?;
+        let infos = file.infos_mut();
+        *infos = std::mem::take(infos)
+            .into_iter()
+            .map(|(name, info)| (canonical_name(&name), info))
+            .collect();
+        Ok(Self {
+            config,
+            extractor,
+            file,
+        })
+    }
+
+    /// Refuses weights that are not those of the configuration, with all that is wrong with them in one message.
+    fn check(&mut self, head_is_new: bool, notes: &mut Vec<String>) -> Result<()> {
+        let config = &self.config;
+        let mut unknown: std::collections::BTreeSet<String> = self.file.infos_mut().keys().cloned().collect();
+        let (mut missing, mut misshapen, mut unusable) = (Vec::new(), Vec::new(), Vec::new());
+        Weights::build(config, &mut |name, shape| {
+            if head_is_new && name.starts_with("classifier.") {
+                return Ok(Vec::new());
             }
-            None => {
-                misshapen.push(format!("{name} ({:?}, not {shape:?})", parameter.shape));
-                Ok(Vec::new())
+            unknown.remove(name);
+            let Some(info) = self.file.info(name) else {
+                missing.push(name.to_string());
+                return Ok(Vec::new());
+            };
+            match info.dtype {
+                Dtype::F32 | Dtype::F16 | Dtype::BF16 => {}
+                Dtype::I8 if unknown.remove(&format!("{name}{SCALE}")) => {}
+                Dtype::I8 => unusable.push(format!("{name} (I8 without {name}{SCALE})")),
+                other => unusable.push(format!(
+                    "{name} ({other:?}; only F32, F16, BF16 and I8 are known)"
+                )),
             }
+            if info.shape != shape {
+                match stored_columns(name, &info.shape, config) {
+                    Some(_) => notes.push(format!(
+                        "position embeddings interpolated from {} to {} tokens",
+                        info.shape[1], shape[1]
+                    )),
+                    None => misshapen.push(format!("{name} ({:?}, not {shape:?})", info.shape)),
+                }
+            }
+            Ok(Vec::new())
+        })?;
+        let faults = [
+            ("missing", missing),
+            ("unknown", unknown.into_iter().collect()),
+            ("of the wrong shape", misshapen),
+            ("unusable", unusable),
+        ];
+        let faults: Vec<String> = faults
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| first_five(what, &names))
+            .collect();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(not_the_model(&faults.join("; ")))
         }
-    })?;
-    let extra: Vec<String> = stored.into_keys().collect();
-    let faults = [
-        ("missing", missing),
-        ("unknown", extra),
-        ("of the wrong shape", misshapen),
-        ("unusable", unusable),
-    ];
-    let faults: Vec<String> = faults
-        .into_iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(what, names)| first_five(what, &names))
-        .collect();
-    if faults.is_empty() {
-        Ok(weights)
-    } else {
-        Err(Error::Config(format!(
-            "{WEIGHTS} does not hold the model of {CONFIG}: {}",
-            faults.join("; ")
-        )))
+    }
+}
+
+fn not_the_model(fault: &str) -> Error {
+    Error::Config(format!("{WEIGHTS} does not hold the model of {CONFIG}: {fault}"))
+}
+
+/// One tensor of a file that [`Source::check`] found to be in order; what only its values tell is checked here.
+fn tensor(file: &mut TensorFile<'_>, config: &AstConfig, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let unusable = |why: &str| not_the_model(&format!("1 tensors unusable: {name} ({why})"));
+    let stored_shape = file.info(name).map(|info| info.shape.clone()).unwrap_or_default();
+    let data = file.read(name).map_err(|e| unusable(&e))?;
+    // By pieces without an early exit, which the compiler vectorises.
+    if !data
+        .chunks(4096)
+        .all(|piece| piece.iter().fold(true, |all, x| all & x.is_finite()))
+    {
+        return Err(unusable("holds values that are not finite"));
+    }
+    if stored_shape == shape {
+        return Ok(data);
+    }
+    let parameter = Parameter {
+        name: name.to_string(),
+        shape: stored_shape,
+        data,
+    };
+    interpolate_positions(&parameter, config).ok_or_else(|| unusable("has the wrong shape"))
+}
+
+/// What is wrong with a model, as an error of its folder.
+fn in_folder(dir: &Path) -> impl Fn(Error) -> Error {
+    move |error| match error {
+        Error::Config(message) => Error::Checkpoint {
+            path: dir.to_path_buf(),
+            message,
+        },
+        other => other,
     }
 }
 
@@ -429,21 +643,17 @@ fn first_five(what: &str, names: &[String]) -> String {
     format!("{} tensors {what}: {shown}{more}", names.len())
 }
 
-/// The values of a stored tensor as f32; `None` for other types than F32, F16, BF16.
-fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let bytes = view.data();
-    let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-    match view.dtype() {
-        Dtype::F32 => Some(
-            bytes
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect(),
-        ),
-        Dtype::F16 => Some(pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
-        Dtype::BF16 => Some(pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
-        _ => None,
-    }
+/// Columns of the grid of patches that stored position embeddings were made for, if that is what they are.
+fn stored_columns(name: &str, shape: &[usize], config: &AstConfig) -> Option<usize> {
+    let [1, tokens, width] = shape[..] else {
+        return None;
+    };
+    let (patches, rows) = (tokens.checked_sub(2)?, config.grid().rows());
+    let fits = name.ends_with("position_embeddings")
+        && width == config.hidden_size
+        && patches > 0
+        && patches.is_multiple_of(rows);
+    fits.then(|| patches / rows)
 }
 
 /// Position embeddings for the input length of `config` from those of another: the grid of patches is interpolated along
@@ -452,18 +662,7 @@ fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
 pub fn interpolate_positions(stored: &Parameter, config: &AstConfig) -> Option<Vec<f32>> {
     let d = config.hidden_size;
     let (rows, to) = (config.grid().rows(), config.grid().cols());
-    let [1, tokens, width] = stored.shape[..] else {
-        return None;
-    };
-    let patches = tokens.checked_sub(2)?;
-    if !stored.name.ends_with("position_embeddings")
-        || width != d
-        || patches == 0
-        || !patches.is_multiple_of(rows)
-    {
-        return None;
-    }
-    let from = patches / rows;
+    let from = stored_columns(&stored.name, &stored.shape, config)?;
     let mut data = stored.data[..2 * d].to_vec();
     for row in 0..rows {
         let at = |column: usize| &stored.data[(2 + row * from + column) * d..][..d];

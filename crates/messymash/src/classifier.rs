@@ -2,15 +2,18 @@
 //!
 //! This is the one path that every way in (command line, service, wheel) takes.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
 
 use messymash_kernels::cross_entropy::softmax;
-use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::ast::{Activations, Batch};
+use crate::ast::config::Quantization;
+use crate::ast::{Inference, Precision, Workspace};
 use crate::audio::{AudioLimits, AudioStream};
-use crate::checkpoint::{Checkpoint, CheckpointFiles, resolve};
+use crate::checkpoint::{Checkpoint, CheckpointFiles, Loaded, resolve};
+use crate::features::FeatureExtractor;
 use crate::{Error, Result, Warning, Waveform};
 
 /// A last window is heard only if it brings this much new sound, in seconds; less tells nothing that the mean would show.
@@ -21,6 +24,13 @@ const LEAST_SAMPLES: usize = 400;
 
 /// Below this many seconds a prediction comes with the warning `short_clip`.
 const SHORT_SECONDS: f64 = 1.0;
+
+/// The model that comes with the library.
+const BUNDLED: CheckpointFiles<'static> = CheckpointFiles {
+    config: include_str!("../../../models/default/config.json"),
+    preprocessor: include_str!("../../../models/default/preprocessor_config.json"),
+    weights: include_bytes!("../../../models/default/model.safetensors"),
+};
 
 /// A label and how likely it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,8 +108,8 @@ pub struct ClassifyOptions {
     pub tail: Tail,
     /// What is accepted as sound.
     pub limits: AudioLimits,
-    /// Windows computed at once. More may be faster and takes more memory.
-    pub batch: usize,
+    /// Windows computed at once: more takes more memory. `None`: as many as is fast on the threads there are.
+    pub batch: Option<NonZeroUsize>,
 }
 
 impl Default for ClassifyOptions {
@@ -108,7 +118,7 @@ impl Default for ClassifyOptions {
             windows: Windows::All { hop: 10.24 },
             tail: Tail::default(),
             limits: AudioLimits::default(),
-            batch: 4,
+            batch: None,
         }
     }
 }
@@ -137,6 +147,12 @@ pub struct ModelInfo {
     pub labels: Vec<String>,
     /// Trained values.
     pub parameters: usize,
+    /// What the linear maps are computed in.
+    pub precision: Precision,
+    /// Memory that their weights take, bytes.
+    pub weight_bytes: usize,
+    /// Of a quantised directory: what it was made of.
+    pub quantized_from: Option<Quantization>,
     /// Columns of the residual stream.
     pub hidden_size: usize,
     /// Transformer layers.
@@ -162,7 +178,7 @@ pub struct ModelInfo {
 /// A model ready to hear.
 #[derive(Debug)]
 pub struct Classifier {
-    checkpoint: Checkpoint,
+    loaded: Loaded,
     labels: Vec<String>,
     name: String,
 }
@@ -173,30 +189,55 @@ impl Classifier {
     /// # Errors
     /// None in a library that was built whole.
     pub fn bundled() -> Result<Self> {
-        let mut checkpoint = Checkpoint::from_files(CheckpointFiles {
-            config: include_str!("../../../models/default/config.json"),
-            preprocessor: include_str!("../../../models/default/preprocessor_config.json"),
-            weights: include_bytes!("../../../models/default/model.safetensors"),
-        })?;
-        checkpoint.card = Some(include_str!("../../../models/default/README.md").to_string());
-        Ok(Self::new(checkpoint, "bundled"))
+        Self::bundled_in(Precision::F32)
     }
 
-    /// A model directory, or an id such as `owner/name` in the local Hugging Face cache.
+    /// The model that comes with the library, computed in `precision`.
+    ///
+    /// # Errors
+    /// None in a library that was built whole.
+    pub fn bundled_in(precision: Precision) -> Result<Self> {
+        let mut loaded = Loaded::from_files(BUNDLED, Some(precision))?;
+        loaded.card = Some(include_str!("../../../models/default/README.md").to_string());
+        Ok(Self::of(loaded, "bundled"))
+    }
+
+    /// A model directory, or an id such as `owner/name` in the local Hugging Face cache, computed as it is stored: in
+    /// eight bits if it is quantised, else in f32.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if there is none, or it is damaged.
     pub fn from_pretrained(model: impl AsRef<Path>) -> Result<Self> {
-        let model = model.as_ref();
-        let checkpoint = Checkpoint::load(&resolve(model)?)?;
-        Ok(Self::new(checkpoint, &model.display().to_string()))
+        Self::load(model.as_ref(), None)
+    }
+
+    /// [`Classifier::from_pretrained`], computed in `precision` however it is stored.
+    ///
+    /// # Errors
+    /// As [`Classifier::from_pretrained`].
+    pub fn from_pretrained_in(model: impl AsRef<Path>, precision: Precision) -> Result<Self> {
+        Self::load(model.as_ref(), Some(precision))
+    }
+
+    fn load(model: &Path, precision: Option<Precision>) -> Result<Self> {
+        Ok(Self::of(
+            Loaded::load(&resolve(model)?, precision)?,
+            &model.display().to_string(),
+        ))
     }
 
     /// A classifier of a model that is in memory already, to be called `name`.
-    pub fn new(checkpoint: Checkpoint, name: &str) -> Self {
-        let labels = checkpoint.ast.config().labels();
+    ///
+    /// # Errors
+    /// None for a model that could be made.
+    pub fn new(checkpoint: Checkpoint, precision: Precision, name: &str) -> Result<Self> {
+        Ok(Self::of(Loaded::new(checkpoint, precision)?, name))
+    }
+
+    fn of(loaded: Loaded, name: &str) -> Self {
+        let labels = loaded.model.config().labels();
         Self {
-            checkpoint,
+            loaded,
             labels,
             name: name.to_string(),
         }
@@ -212,18 +253,26 @@ impl Classifier {
         &self.name
     }
 
-    /// The model and its feature extractor.
-    pub fn checkpoint(&self) -> &Checkpoint {
-        &self.checkpoint
+    /// The model.
+    pub fn model(&self) -> &Inference {
+        &self.loaded.model
+    }
+
+    /// What makes the model's input.
+    pub fn extractor(&self) -> &FeatureExtractor {
+        &self.loaded.extractor
     }
 
     /// Facts about the model.
     pub fn info(&self) -> ModelInfo {
-        let (config, extractor) = (self.checkpoint.ast.config(), &self.checkpoint.extractor);
+        let (config, extractor) = (self.model().config(), self.extractor());
         ModelInfo {
             name: self.name.clone(),
             labels: self.labels.clone(),
-            parameters: self.checkpoint.ast.num_parameters(),
+            parameters: self.model().num_parameters(),
+            precision: self.model().precision(),
+            weight_bytes: self.model().weight_bytes(),
+            quantized_from: self.loaded.origin.clone(),
             hidden_size: config.hidden_size,
             num_hidden_layers: config.num_hidden_layers,
             num_attention_heads: config.num_attention_heads,
@@ -233,7 +282,7 @@ impl Classifier {
             max_length: config.max_length,
             sampling_rate: extractor.sampling_rate,
             window_seconds: extractor.window_samples() as f64 / f64::from(extractor.sampling_rate),
-            card: self.checkpoint.card.clone(),
+            card: self.loaded.card.clone(),
         }
     }
 
@@ -266,21 +315,47 @@ impl Classifier {
         options: &ClassifyOptions,
         progress: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<Predictions> {
-        let rate = self.checkpoint.extractor.sampling_rate;
+        let rate = self.extractor().sampling_rate;
         let mut source = WindowSource::new(
             stream.resampled(rate)?,
-            self.checkpoint.extractor.window_samples(),
+            self.extractor().window_samples(),
             options,
         )?;
+        let threads = rayon::current_num_threads();
+        let together = match options.batch {
+            Some(batch) => batch.get(),
+            None => self.model().preferred_batch(threads),
+        };
         let mut windows = Vec::new();
-        let mut activations = Activations::default();
-        loop {
-            let batch = source.next_batch(options.batch.max(1))?;
-            if batch.is_empty() {
-                break;
+        let mut room = Workspace::default();
+        let mut hear = |batch: Batch| {
+            self.hear(&batch, rate, &mut room, &mut windows)?;
+            progress(batch.heard as f64 / f64::from(rate))
+        };
+        if threads == 1 {
+            while let Some(batch) = self.read(&mut source, together)? {
+                hear(batch)?;
             }
-            self.hear(&batch, rate, &mut activations, &mut windows)?;
-            progress(source.heard as f64 / f64::from(rate))?;
+        } else {
+            // The next windows are decoded and made features of while the model hears these.
+            std::thread::scope(|scope| {
+                let (sender, batches) = sync_channel(1);
+                let (classifier, source) = (self, &mut source);
+                let reader = scope.spawn(move || {
+                    while let Some(batch) = classifier.read(source, together)? {
+                        // Nobody listens any more: what went wrong is told by who listened.
+                        if sender.send(batch).is_err() {
+                            break;
+                        }
+                    }
+                    Ok(())
+                });
+                let heard = batches.into_iter().try_for_each(&mut hear);
+                let read = reader
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                heard.and(read)
+            })?;
         }
         let seconds = source.stream.seconds();
         let mut warnings = source.stream.warnings().to_vec();
@@ -297,30 +372,39 @@ impl Classifier {
         })
     }
 
+    /// The next windows and their features; `None` at the end.
+    fn read(&self, source: &mut WindowSource, most: usize) -> Result<Option<Batch>> {
+        let mut batch = Batch {
+            places: Vec::new(),
+            input_values: Vec::new(),
+            heard: 0,
+        };
+        for window in source.next_batch(most)? {
+            batch
+                .input_values
+                .extend(self.extractor().extract(&window.samples)?);
+            batch.places.push((window.start, window.end));
+        }
+        batch.heard = source.heard;
+        Ok((!batch.places.is_empty()).then_some(batch))
+    }
+
     /// Predictions of some windows, appended to `windows`.
     fn hear(
         &self,
-        batch: &[Window],
+        batch: &Batch,
         rate: u32,
-        activations: &mut Activations,
+        room: &mut Workspace,
         windows: &mut Vec<WindowPredictions>,
     ) -> Result<()> {
-        let features: Vec<Vec<f32>> = batch
-            .par_iter()
-            .map(|w| self.checkpoint.extractor.extract(&w.samples))
-            .collect::<Result<_>>()?;
-        let batch_values = Batch {
-            input_values: &features.concat(),
-            keep: None,
-        };
-        let logits = self.checkpoint.ast.forward(batch_values, activations)?;
-        for (window, logits) in batch.iter().zip(logits.chunks_exact(self.labels.len())) {
+        let logits = self.model().forward(&batch.input_values, room)?;
+        for (&(start, end), logits) in batch.places.iter().zip(logits.chunks_exact(self.labels.len())) {
             let mut scores = logits.to_vec();
             softmax(&mut scores);
             let seconds = |samples: usize| samples as f64 / f64::from(rate);
             windows.push(WindowPredictions {
-                start: seconds(window.start),
-                end: seconds(window.end),
+                start: seconds(start),
+                end: seconds(end),
                 predictions: self.ranked(scores),
             });
         }
@@ -350,6 +434,16 @@ impl Classifier {
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
         ranked
     }
+}
+
+/// Windows that are heard together.
+struct Batch {
+    /// First sample of each, and the place after the last that is of the sound.
+    places: Vec<(usize, usize)>,
+    /// `[windows, max_length, num_mel_bins]`.
+    input_values: Vec<f32>,
+    /// How far the sound has been read, in samples.
+    heard: usize,
 }
 
 /// A piece of sound at the model's rate.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ast::AstConfig;
 use crate::checkpoint::{
-    Checkpoint, Precision, UNFINISHED, read_tensors, replace_folder, settled, write_tensors,
+    Checkpoint, Stored, UNFINISHED, read_tensors, replace_folder, settled, write_tensors,
 };
 use crate::dataset::Split;
 use crate::optim::AdamW;
@@ -194,9 +194,9 @@ impl Run {
     /// [`Error::Io`] if it cannot be written; what was there before then remains.
     pub fn save_last(&self, model: &Checkpoint, optimizer: &AdamW, state: &TrainState) -> Result<()> {
         replace_folder(&self.root.join(LAST), |folder| {
-            model.write_into(folder, Precision::F32)?;
+            model.write_into(folder, Stored::F32)?;
             let moments = [("m.", &optimizer.m), ("v.", &optimizer.v)];
-            write_tensors(&folder.join(MOMENTS), &moments, Precision::F32)?;
+            write_tensors(&folder.join(MOMENTS), &moments, Stored::F32)?;
             write_json(&folder.join(STATE), state)
         })
     }
@@ -220,7 +220,7 @@ impl Run {
     /// # Errors
     /// [`Error::Io`] if it cannot be written; what was there before then remains.
     pub fn save_best(&self, model: &Checkpoint) -> Result<()> {
-        model.save(&self.root.join(BEST), Precision::F32)
+        model.save(&self.root.join(BEST), Stored::F32)
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use messymash::ast::{Activations, Ast, AstConfig, Batch};
-use messymash::checkpoint::{Checkpoint, NewHead, Precision, interpolate_positions};
+use messymash::checkpoint::{Checkpoint, NewHead, Stored, interpolate_positions};
 use messymash::optim::{AdamW, clip_scale, global_norm};
 use safetensors::SafeTensors;
 
@@ -323,10 +323,10 @@ fn what_is_saved_is_loaded_again_and_f16_is_half_as_large() {
             again,
         )
     };
-    let (whole, got, again) = size(Precision::F32, "f32");
+    let (whole, got, again) = size(Stored::F32, "f32");
     assert_eq!(again.ast, checkpoint.ast);
     assert!(largest_difference(&got, &expected.floats("logits")) < 1e-4);
-    let (half, got, _) = size(Precision::F16, "f16");
+    let (half, got, _) = size(Stored::F16, "f16");
     assert!(half < whole * 6 / 10);
     assert!(largest_difference(&got, &expected.floats("logits")) < 0.05);
 }

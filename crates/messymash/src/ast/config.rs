@@ -52,7 +52,39 @@ pub struct AstConfig {
     pub id2label: BTreeMap<String, String>,
     /// Label to class index.
     pub label2id: BTreeMap<String, usize>,
+    /// In a directory whose weights are stored in eight bits: how, and of what they were made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization_config: Option<Quantization>,
 }
+
+/// The `quantization_config` of a directory that `messymash quantize` wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quantization {
+    /// Always `messymash`: no other program knows this layout, and `transformers` says so instead of computing nonsense.
+    pub quant_method: String,
+    /// Always 8.
+    #[serde(default)]
+    pub bits: u32,
+    /// The model that was quantised, as it was named.
+    #[serde(default)]
+    pub origin: String,
+    /// SHA-256 of its `model.safetensors`, hexadecimal.
+    #[serde(default)]
+    pub origin_sha256: String,
+}
+
+impl Quantization {
+    pub(crate) fn new(origin: &str, origin_sha256: &str) -> Self {
+        Self {
+            quant_method: QUANT_METHOD.into(),
+            bits: 8,
+            origin: origin.into(),
+            origin_sha256: origin_sha256.into(),
+        }
+    }
+}
+
+const QUANT_METHOD: &str = "messymash";
 
 impl Default for AstConfig {
     fn default() -> Self {
@@ -76,6 +108,7 @@ impl Default for AstConfig {
             num_mel_bins: 128,
             id2label: BTreeMap::new(),
             label2id: BTreeMap::new(),
+            quantization_config: None,
         }
     }
 }
@@ -166,6 +199,16 @@ impl AstConfig {
             return fail(format!(
                 "hidden_act is '{}'; only 'gelu' is known",
                 self.hidden_act
+            ));
+        }
+        if let Some(quantization) = self
+            .quantization_config
+            .as_ref()
+            .filter(|q| q.quant_method != QUANT_METHOD)
+        {
+            return fail(format!(
+                "the weights are quantised by the method '{}'; only those of `messymash quantize` and unquantised ones can be used",
+                quantization.quant_method
             ));
         }
         // Bounds far above any published AST, and low enough that no product of two overflows or exhausts memory.

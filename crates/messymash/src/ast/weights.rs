@@ -137,6 +137,17 @@ tree! {
     }
 }
 
+impl LayerNorm {
+    /// As the kernels take it.
+    pub(super) fn with_eps(&self, eps: f64) -> messymash_kernels::layer_norm::LayerNorm<'_> {
+        messymash_kernels::layer_norm::LayerNorm {
+            weight: &self.weight.data,
+            bias: &self.bias.data,
+            eps: eps as f32,
+        }
+    }
+}
+
 /// Gives the values of a tensor, row-major, for its name and shape.
 pub type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
 
@@ -149,52 +160,14 @@ impl Weights {
     /// # Errors
     /// The first error of `source`.
     pub fn build(config: &AstConfig, source: &mut Source<'_>) -> Result<Self> {
-        let (d, i, p) = (config.hidden_size, config.intermediate_size, config.patch_size);
-        let mut from = Builder { source };
-        let mut embedding =
-            |name: &str, tokens: usize| from.parameter(format!("{BODY}embeddings.{name}"), &[1, tokens, d]);
-        let cls_token = embedding("cls_token", 1)?;
-        let distillation_token = embedding("distillation_token", 1)?;
-        let position_embeddings = embedding("position_embeddings", config.tokens())?;
-        let projection = from.linear(
-            format!("{BODY}embeddings.patch_embeddings.projection"),
-            &[d, 1, p, p],
-        )?;
-        let mut layers = Vec::with_capacity(config.num_hidden_layers);
-        for n in 0..config.num_hidden_layers {
-            let at = format!("{BODY}encoder.layer.{n}");
-            let mut qkv = |name: &str| {
-                let name = format!("{at}.attention.attention.{name}");
-                if config.qkv_bias {
-                    from.linear(name, &[d, d])
-                } else {
-                    from.linear_without_bias(name, &[d, d])
-                }
-            };
-            layers.push(Layer {
-                query: qkv("query")?,
-                key: qkv("key")?,
-                value: qkv("value")?,
-                attention_output: from.linear(format!("{at}.attention.output.dense"), &[d, d])?,
-                intermediate: from.linear(format!("{at}.intermediate.dense"), &[i, d])?,
-                output: from.linear(format!("{at}.output.dense"), &[d, i])?,
-                layernorm_before: from.layer_norm(format!("{at}.layernorm_before"), d)?,
-                layernorm_after: from.layer_norm(format!("{at}.layernorm_after"), d)?,
-            });
-        }
+        let mut from = Builder { config, source };
         Ok(Self {
-            embeddings: Embeddings {
-                cls_token,
-                distillation_token,
-                position_embeddings,
-                projection,
-            },
-            layers,
-            layernorm: from.layer_norm(format!("{BODY}layernorm"), d)?,
-            classifier: Head {
-                layernorm: from.layer_norm("classifier.layernorm".into(), d)?,
-                dense: from.linear("classifier.dense".into(), &[config.id2label.len(), d])?,
-            },
+            embeddings: from.embeddings()?,
+            layers: (0..config.num_hidden_layers)
+                .map(|n| from.layer(n))
+                .collect::<Result<_>>()?,
+            layernorm: from.last_norm()?,
+            classifier: from.head()?,
         })
     }
 
@@ -227,12 +200,64 @@ impl Weights {
     }
 }
 
-/// Asks the source of [`Weights::build`] for one part of the tree after the other.
-struct Builder<'a, 'b> {
-    source: &'a mut Source<'b>,
+/// Asks a source for one part of the tree after the other, in the order of the tree.
+pub(super) struct Builder<'a, 'b> {
+    pub(super) config: &'a AstConfig,
+    pub(super) source: &'a mut Source<'b>,
 }
 
 impl Builder<'_, '_> {
+    pub(super) fn embeddings(&mut self) -> Result<Embeddings> {
+        let (d, p) = (self.config.hidden_size, self.config.patch_size);
+        let tokens = self.config.tokens();
+        let mut embedding =
+            |name: &str, tokens: usize| self.parameter(format!("{BODY}embeddings.{name}"), &[1, tokens, d]);
+        Ok(Embeddings {
+            cls_token: embedding("cls_token", 1)?,
+            distillation_token: embedding("distillation_token", 1)?,
+            position_embeddings: embedding("position_embeddings", tokens)?,
+            projection: self.linear(
+                format!("{BODY}embeddings.patch_embeddings.projection"),
+                &[d, 1, p, p],
+            )?,
+        })
+    }
+
+    pub(super) fn layer(&mut self, n: usize) -> Result<Layer> {
+        let (d, i) = (self.config.hidden_size, self.config.intermediate_size);
+        let at = format!("{BODY}encoder.layer.{n}");
+        let mut qkv = |name: &str| {
+            let name = format!("{at}.attention.attention.{name}");
+            if self.config.qkv_bias {
+                self.linear(name, &[d, d])
+            } else {
+                self.linear_without_bias(name, &[d, d])
+            }
+        };
+        Ok(Layer {
+            query: qkv("query")?,
+            key: qkv("key")?,
+            value: qkv("value")?,
+            attention_output: self.linear(format!("{at}.attention.output.dense"), &[d, d])?,
+            intermediate: self.linear(format!("{at}.intermediate.dense"), &[i, d])?,
+            output: self.linear(format!("{at}.output.dense"), &[d, i])?,
+            layernorm_before: self.layer_norm(format!("{at}.layernorm_before"), d)?,
+            layernorm_after: self.layer_norm(format!("{at}.layernorm_after"), d)?,
+        })
+    }
+
+    pub(super) fn last_norm(&mut self) -> Result<LayerNorm> {
+        self.layer_norm(format!("{BODY}layernorm"), self.config.hidden_size)
+    }
+
+    pub(super) fn head(&mut self) -> Result<Head> {
+        let d = self.config.hidden_size;
+        Ok(Head {
+            layernorm: self.layer_norm("classifier.layernorm".into(), d)?,
+            dense: self.linear("classifier.dense".into(), &[self.config.id2label.len(), d])?,
+        })
+    }
+
     fn parameter(&mut self, name: String, shape: &[usize]) -> Result<Parameter> {
         let data = (self.source)(&name, shape)?;
         Ok(Parameter {

@@ -1,0 +1,153 @@
+//! Many pieces of work on several threads, their results in the order of the work.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::channel;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// Pieces begun ahead of the first that is not done: enough that a long one holds nobody up, and few enough that memory does
+/// not grow with the number of pieces.
+const AHEAD: usize = 64;
+
+/// Does `work(0)`, `work(1)`, … `work(count - 1)` on `threads` threads and hands the results to `take` one after the other,
+/// in order, on the calling thread. The first error of `take` ends the work: no further piece is begun.
+pub fn in_order<T: Send, E>(
+    count: usize,
+    threads: usize,
+    work: impl Fn(usize) -> T + Sync,
+    mut take: impl FnMut(T) -> Result<(), E>,
+) -> Result<(), E> {
+    let gate = Gate {
+        places: Mutex::new(Places {
+            next: 0,
+            taken: 0,
+            end: count,
+        }),
+        moved: Condvar::new(),
+    };
+    std::thread::scope(|scope| {
+        let (sender, results) = channel();
+        for _ in 0..threads.clamp(1, count.max(1)) {
+            let (sender, gate, work) = (sender.clone(), &gate, &work);
+            scope.spawn(move || {
+                let _closing = CloseOnPanic(gate);
+                while let Some(number) = gate.next() {
+                    // Nobody listens after an error.
+                    if sender.send((number, work(number))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut waiting = BTreeMap::new();
+        let mut number = 0;
+        for (done, result) in results {
+            waiting.insert(done, result);
+            while let Some(result) = waiting.remove(&number) {
+                number += 1;
+                let taken = take(result);
+                gate.move_on(|places| {
+                    places.taken = number;
+                    if taken.is_err() {
+                        places.end = 0;
+                    }
+                });
+                taken?;
+            }
+        }
+        Ok(())
+    })
+}
+
+struct Gate {
+    places: Mutex<Places>,
+    moved: Condvar,
+}
+
+struct Places {
+    /// The next piece to begin.
+    next: usize,
+    /// Pieces whose results were taken.
+    taken: usize,
+    /// No piece from here on is begun.
+    end: usize,
+}
+
+impl Gate {
+    fn next(&self) -> Option<usize> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = |p: &mut Places| p.next < p.end && p.next >= p.taken + AHEAD;
+        let mut places = self
+            .moved
+            .wait_while(places, ready)
+            .unwrap_or_else(PoisonError::into_inner);
+        (places.next < places.end).then(|| {
+            places.next += 1;
+            places.next - 1
+        })
+    }
+
+    fn move_on(&self, change: impl FnOnce(&mut Places)) {
+        change(&mut self.places.lock().unwrap_or_else(PoisonError::into_inner));
+        self.moved.notify_all();
+    }
+}
+
+/// Ends the work if its thread panics: the others would wait for a result that never comes. The scope then panics too.
+struct CloseOnPanic<'a>(&'a Gate);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.move_on(|places| places.end = 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn results_come_in_order_and_nobody_runs_far_ahead() {
+        let (taken, furthest) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |n: usize| {
+            // The first takes longest.
+            std::thread::sleep(Duration::from_millis(if n == 0 { 50 } else { 0 }));
+            furthest.fetch_max(n.saturating_sub(taken.load(Ordering::SeqCst)), Ordering::SeqCst);
+            n
+        };
+        let mut seen = Vec::new();
+        let result: Result<(), ()> = in_order(300, 3, work, |n| {
+            seen.push(n);
+            taken.store(n + 1, Ordering::SeqCst);
+            Ok(())
+        });
+        assert_eq!(result, Ok(()));
+        assert_eq!(seen, (0..300).collect::<Vec<_>>());
+        assert!(furthest.load(Ordering::SeqCst) <= AHEAD);
+        assert_eq!(in_order(0, 4, |n| n, |_| Err("taken")), Ok(()));
+    }
+
+    #[test]
+    #[should_panic(expected = "a scoped thread panicked")]
+    fn a_panic_is_passed_on_and_keeps_nobody_waiting() {
+        let work = |n: usize| assert!(n != 3, "this piece cannot be done");
+        let _ = in_order(1000, 2, work, |()| Ok::<(), ()>(()));
+    }
+
+    #[test]
+    fn an_error_ends_the_work() {
+        let begun = AtomicUsize::new(0);
+        let work = |n: usize| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            n
+        };
+        let result = in_order(100_000, 2, work, |n| if n == 5 { Err("enough") } else { Ok(()) });
+        assert_eq!(result, Err("enough"));
+        assert!(begun.load(Ordering::SeqCst) <= 6 + AHEAD + 2);
+    }
+}
