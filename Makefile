@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check deny reference bench-peers sample golden
+.PHONY: test check deny reference bench-peers growth emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -17,9 +17,18 @@ reference:       ## live parity with transformers and PyTorch; installs 3 GB of 
 	cargo build --release
 	tools/reference.sh
 
-bench-peers:     ## speed beside torch and torchaudio, on a machine that does nothing else (see docs/benchmarks.md)
+bench-peers:     ## speed beside OpenVINO, torch and others, on a machine that does nothing else (see docs/benchmarks.md)
+	cargo build --release
 	cargo build --release --example bench
 	tools/reference.sh bench_peers.py
+
+growth:          ## how time and memory grow, a table and docs/growth.svg
+	cargo build --release
+	cargo build --release --example bench
+	tools/reference.sh measure_growth.py
+
+emulate-avx512:  ## the tests of the kernels on an emulated CPU with AVX-512 and VNNI (needs Debian packages, see its head)
+	tools/emulate_avx512.sh
 
 sample:          ## the free sound in samples/, made again (needs numpy and soundfile)
 	python3 tools/make_samples.py

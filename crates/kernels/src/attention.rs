@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use crate::exp::exp;
+use crate::exp::{exp, exp2_of_negative};
 use crate::matmul::{LeftBlock, Mat, PanelsView, STEP};
 use crate::memory::{SharedRows, split, with_scratch};
 use crate::simd::{LANES, Level, level, madd, multiversion, sum_by};
@@ -233,17 +233,18 @@ multiversion! {
         for ((row, inverse), log_sum) in scores.chunks_exact_mut(stride).zip(inverse_sums).zip(log_sums) {
             let row = &mut row[..keys];
             let max = row_max(row);
-            let shift = -scale * max;
+            // The difference first: of huge scores the product would lose the digits that matter.
+            let scale2 = scale * std::f32::consts::LOG2_E;
             let mut sums = [0.0f32; LANES];
             let (chunks, rest) = row.as_chunks_mut::<LANES>();
             for chunk in chunks {
                 for (x, sum) in chunk.iter_mut().zip(&mut sums) {
-                    *x = exp::<FUSED>(madd::<FUSED>(scale, *x, shift));
+                    *x = exp2_of_negative::<FUSED>(scale2 * (*x - max));
                     *sum += *x;
                 }
             }
             for (x, sum) in rest.iter_mut().zip(&mut sums) {
-                *x = exp::<FUSED>(madd::<FUSED>(scale, *x, shift));
+                *x = exp2_of_negative::<FUSED>(scale2 * (*x - max));
                 *sum += *x;
             }
             let sum: f32 = sums.iter().sum();

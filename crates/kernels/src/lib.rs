@@ -14,6 +14,7 @@ pub mod cross_entropy;
 mod exp;
 pub mod gelu;
 pub mod int8;
+mod interleave;
 pub mod layer_norm;
 pub mod linear;
 pub mod matmul;

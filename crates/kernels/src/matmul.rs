@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::interleave::{Lines, interleave};
 use crate::memory::{Buffer, SharedRows, with_scratch};
 use crate::simd::{Level, level, multiversion};
 use crate::tile::{Left, multiply, tile_size};
@@ -145,8 +146,6 @@ impl<'a> Mat<'a> {
     /// Lays out elements `k` of lines `lines` (rows, or columns of a transpose) side by side: element k of line i becomes
     /// `out[k * width + i]`. Lines that are missing to `width` become zeros.
     fn interleave(&self, level: Level, lines: Range<usize>, k: Range<usize>, width: usize, out: &mut [f32]) {
-        // Beyond AVX2 the compiler makes scatters of the stores, which are slower than what they replace.
-        let level = level.min(Level::Avx2);
         let lines = Lines {
             data: &self.data[lines.start * self.row_stride + k.start * self.col_stride..],
             count: lines.len(),
@@ -154,100 +153,9 @@ impl<'a> Mat<'a> {
             line_stride: self.row_stride,
             stride: self.col_stride,
         };
-        match width {
-            6 => interleave6::at(level, lines, out),
-            8 => interleave8::at(level, lines, out),
-            12 => interleave12::at(level, lines, out),
-            16 => interleave16::at(level, lines, out),
-            32 => interleave32::at(level, lines, out),
-            _ => unreachable!("no tile is {width} wide"),
-        }
+        interleave(level, lines, width, out);
     }
 }
-
-/// Lines of a matrix to be laid out side by side.
-#[derive(Clone, Copy)]
-struct Lines<'a> {
-    data: &'a [f32],
-    count: usize,
-    /// Elements of a line.
-    len: usize,
-    line_stride: usize,
-    stride: usize,
-}
-
-impl Lines<'_> {
-    #[inline(always)]
-    fn interleave<const W: usize>(&self, out: &mut [f32]) {
-        let out = &mut out.as_chunks_mut::<W>().0[..self.len];
-        if self.line_stride == 1 && self.stride != 1 {
-            // A row of the result is a piece of a row of the matrix.
-            for (k, out) in out.iter_mut().enumerate() {
-                let row = &self.data[k * self.stride..];
-                match row.first_chunk::<W>() {
-                    Some(whole) if self.count == W => *out = *whole,
-                    _ => {
-                        out.fill(0.0);
-                        out[..self.count].copy_from_slice(&row[..self.count]);
-                    }
-                }
-            }
-            return;
-        }
-        // A few lines at a time, as many as there are registers for their places.
-        const TOGETHER: usize = 8;
-        for first in (0..W).step_by(TOGETHER) {
-            let lines: [&[f32]; TOGETHER] = std::array::from_fn(|i| match first + i {
-                line if line < self.count => &self.data[line * self.line_stride..][..self.len],
-                _ => &[],
-            });
-            let together = TOGETHER.min(W - first);
-            if lines[..together].iter().all(|line| line.len() == out.len()) && together == TOGETHER {
-                transpose(lines, first, out);
-            } else {
-                for (k, out) in out.iter_mut().enumerate() {
-                    for (place, line) in out[first..first + together].iter_mut().zip(&lines) {
-                        *place = line.get(k).copied().unwrap_or(0.0);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Eight lines into columns `first..first + 8` of `out`, in squares of 8 x 8.
-#[inline(always)]
-fn transpose<const W: usize>(lines: [&[f32]; 8], first: usize, out: &mut [[f32; W]]) {
-    let lines = lines.map(|line| &line[..out.len()]);
-    let whole = out.len() / 8 * 8;
-    for from in (0..whole).step_by(8) {
-        let square: [[f32; 8]; 8] = lines.map(|line| {
-            let mut row = [0.0; 8];
-            row.copy_from_slice(&line[from..from + 8]);
-            row
-        });
-        for (k, out) in out[from..from + 8].iter_mut().enumerate() {
-            let column: [f32; 8] = std::array::from_fn(|i| square[i][k]);
-            out[first..first + 8].copy_from_slice(&column);
-        }
-    }
-    for k in whole..out.len() {
-        for (place, line) in out[k][first..first + 8].iter_mut().zip(&lines) {
-            *place = line[k];
-        }
-    }
-}
-
-macro_rules! interleave {
-    ($($name:ident $width:literal)*) => {$(
-        multiversion! {
-            fn $name(lines: Lines<'_>, out: &mut [f32]) {
-                lines.interleave::<$width>(out);
-            }
-        }
-    )*};
-}
-interleave!(interleave6 6 interleave8 8 interleave12 12 interleave16 16 interleave32 32);
 
 /// A right factor laid out for the innermost loop, in the order in which it is read: for every [`STEP`] rows, for every
 /// `nr` columns (filled up with zeros), a panel `[k][nr]`.
