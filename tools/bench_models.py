@@ -155,7 +155,7 @@ def openvino_forward(config, folder, batch, threads, precision="fp32"):
 
 
 def onnxruntime_int8(config, folder, threads):
-    """A function from one input to its logits: weights in int8, activations quantised as they come."""
+    """A function from inputs to logits: weights in int8, activations quantised as they come."""
     import onnxruntime
 
     path, single = folder / f"{config}-int8.onnx", folder / f"{config}.onnx"
@@ -166,7 +166,8 @@ def onnxruntime_int8(config, folder, threads):
             # The newer exporter (dynamo=True) takes longer and its model runs slower.
             torch.onnx.export(
                 Logits(load(directory_of(config, folder))), (torch.from_numpy(inputs(1)),), single,
-                input_names=["input_values"], output_names=["logits"], dynamo=False,
+                input_names=["input_values"], output_names=["logits"], dynamic_axes={"input_values": {0: "batch"}},
+                dynamo=False,
             )
             quantize_dynamic(single, path, weight_type=QuantType.QInt8)
     options = onnxruntime.SessionOptions()

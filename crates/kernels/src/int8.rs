@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::matmul::{COLUMNS, Mat};
 use crate::memory::{Buffer, with_scratch};
 use crate::simd::{LANES, Level, level, madd, multiversion};
@@ -34,21 +36,19 @@ pub struct Quantized {
 }
 
 impl Quantized {
-    /// Rounds a matrix `[outputs, inputs]`. An output whose weights are all 0 gets the scale 1.
+    /// Rounds a matrix `[outputs, inputs]`. An output whose weights are all 0 (or below 1e-36) gets the scale 1.
     ///
     /// # Panics
     /// If `weights` is no whole number of rows.
     pub fn new(weights: &[f32], outputs: usize) -> Self {
         let inputs = weights.len() / outputs.max(1);
         assert_eq!(weights.len(), inputs * outputs);
-        let mut values = Vec::with_capacity(weights.len());
-        let mut scales = Vec::with_capacity(outputs);
-        for row in weights.chunks_exact(inputs.max(1)) {
-            let most = row.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-            let scale = if most > 0.0 { most / f32::from(MOST) } else { 1.0 };
-            values.extend(row.iter().map(|x| (x / scale).round() as i8));
-            scales.push(scale);
-        }
+        let mut values = vec![0; weights.len()];
+        let rows = values
+            .par_chunks_exact_mut(inputs.max(1))
+            .zip(weights.par_chunks_exact(inputs.max(1)));
+        let mut scales: Vec<f32> = rows.map(|(values, row)| quantize_weights(row, values)).collect();
+        scales.resize(outputs, 1.0);
         Self { values, scales }
     }
 
@@ -95,12 +95,22 @@ impl Int8Panels {
         let words = k.div_ceil(WORD);
         let panel = words * nr * WORD;
         let mut data = Buffer::new::<i8>(n.div_ceil(nr) * panel);
-        for (j, row) in weights.values.chunks_exact(k.max(1)).enumerate() {
-            let panel = &mut data.get_mut::<i8>()[j / nr * panel..][..panel];
-            for (word, values) in row.chunks(WORD).enumerate() {
-                panel[(word * nr + j % nr) * WORD..][..values.len()].copy_from_slice(values);
-            }
-        }
+        let room = &mut data.get_mut::<i8>()[..n.div_ceil(nr) * panel];
+        let outputs = weights.values.par_chunks((nr * k).max(1));
+        room.par_chunks_exact_mut(panel.max(1))
+            .zip(outputs)
+            .for_each(|(panel, outputs)| {
+                for (j, row) in outputs.chunks_exact(k).enumerate() {
+                    let (whole, rest) = row.as_chunks::<WORD>();
+                    let places = panel.as_chunks_mut::<WORD>().0.iter_mut().skip(j).step_by(nr);
+                    let words = whole.iter().copied().chain((!rest.is_empty()).then(|| {
+                        let mut word = [0; WORD];
+                        word[..rest.len()].copy_from_slice(rest);
+                        word
+                    }));
+                    places.zip(words).for_each(|(place, word)| *place = word);
+                }
+            });
         let sum = |row: &[i8]| row.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
         let rows = weights.values.chunks_exact(k.max(1)).zip(&weights.scales);
         let sums = rows.map(|(row, scale)| sum(row) * scale).collect();
@@ -188,6 +198,30 @@ impl Int8Panels {
                 }
             }
         }
+    }
+}
+
+multiversion! {
+    /// Rounds the weights of one output and gives their scale.
+    fn quantize_weights(row: &[f32], out: &mut [i8]) -> f32 {
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        let mut most = [0.0f32; LANES];
+        for chunk in chunks {
+            for (most, x) in most.iter_mut().zip(chunk) {
+                *most = if x.abs() > *most { x.abs() } else { *most };
+            }
+        }
+        let most = most.iter().chain(rest).fold(0.0f32, |m, x| m.max(x.abs()));
+        let scale = most / f32::from(MOST);
+        // Of all zeros, or of numbers so small that their scale has no finite inverse.
+        let scale = if scale >= f32::MIN_POSITIVE { scale } else { 1.0 };
+        let inverse = 1.0 / scale;
+        // Adding 1.5 * 2^23 rounds to an integer that the low bits of the sum hold.
+        const ROUND: f32 = 12_582_912.0;
+        for (out, &x) in out.iter_mut().zip(row) {
+            *out = (x * inverse + ROUND).to_bits() as i8;
+        }
+        scale
     }
 }
 
@@ -397,7 +431,7 @@ mod tests {
     #[test]
     fn weights_come_back_within_half_a_step_and_extremes_exactly() {
         let mut weights = numbers(3 * 50, 1);
-        weights[100..].fill(0.0);
+        weights[100..].fill(1e-40);
         let quantized = Quantized::new(&weights, 3);
         assert_eq!(quantized.scales[2], 1.0);
         for (row, (was, is)) in weights

@@ -100,13 +100,18 @@ impl Inference {
         embeddings.projection.weight.data = Vec::new();
         let last = config.num_hidden_layers - 1;
         let mut layers = Vec::with_capacity(last + 1);
+        // While a layer is laid out, the next one is read.
+        let mut layer = Some(from.layer(0)?);
         for n in 0..=last {
-            let layer = from.layer(n)?;
-            layers.push(if n == last {
-                PackedLayer::last(layer, precision)?
-            } else {
-                PackedLayer::new(layer, precision)?
-            });
+            let lay_out = |layer: Layer| match n == last {
+                true => PackedLayer::last(layer, precision),
+                false => PackedLayer::new(layer, precision),
+            };
+            let given = layer.take();
+            let read_next = || (n < last).then(|| from.layer(n + 1)).transpose();
+            let (packed, next) = rayon::join(|| given.map(lay_out).transpose(), read_next);
+            layers.extend(packed?);
+            layer = next?;
         }
         let layernorm = from.last_norm()?;
         let Head {

@@ -149,7 +149,7 @@ impl LayerNorm {
 }
 
 /// Gives the values of a tensor, row-major, for its name and shape.
-pub type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+pub type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + Send + 'a;
 
 /// The key of everything below the head.
 pub(crate) const BODY: &str = "audio_spectrogram_transformer.";

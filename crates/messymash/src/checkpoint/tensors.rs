@@ -144,10 +144,19 @@ impl<'a> TensorFile<'a> {
                 let scales = self.read(&format!("{name}{SCALE}"))?;
                 let mut stored = vec![0u8; len];
                 self.bytes_of(&info, &mut stored)?;
-                let rows = stored.chunks_exact((len / rows.max(1)).max(1)).zip(&scales);
-                Ok(rows
-                    .flat_map(|(row, scale)| row.iter().map(move |q| f32::from(q.cast_signed()) * scale))
-                    .collect())
+                let mut values = vec![0.0; len];
+                let width = (len / rows.max(1)).max(1);
+                let rows = values
+                    .chunks_exact_mut(width)
+                    .zip(stored.chunks_exact(width))
+                    .zip(&scales);
+                for ((values, stored), scale) in rows {
+                    values
+                        .iter_mut()
+                        .zip(stored)
+                        .for_each(|(x, q)| *x = f32::from(q.cast_signed()) * scale);
+                }
+                Ok(values)
             }
             other => Err(format!(
                 "it is stored as {other:?}; only F32, F16, BF16 and I8 with scales are known"
