@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import wave
 
 import matplotlib
@@ -58,16 +57,17 @@ def write_noise(path, seconds, seed):
 def measured(command, times):
     """Median seconds and MiB of a command, and the output of its last run."""
     seconds, memory, output = [], [], b""
-    for _ in range(times):
-        start = time.perf_counter()
-        process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            sys.exit(f"{' '.join(map(str, command))} ended with {process.returncode}")
-        seconds.append(time.perf_counter() - start)
-        memory.append(usage.ru_maxrss / 1024)
+    with tempfile.NamedTemporaryFile() as figures:
+        for _ in range(times):
+            # Started by a small program: a process counts the memory of who starts it until its own program runs.
+            launch = [sys.executable, ROOT / "tools/bench_child.py", "launch", figures.name, *command]
+            run = subprocess.run([str(word) for word in launch], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            if run.returncode != 0:
+                sys.exit(f"{' '.join(map(str, command))} ended with {run.returncode}: {run.stderr.decode()}")
+            start, end, _, most = pathlib.Path(figures.name).read_text().split()
+            seconds.append(float(end) - float(start))
+            memory.append(int(most) / 1024)
+            output = run.stdout
     return statistics.median(seconds), statistics.median(memory), output
 
 
