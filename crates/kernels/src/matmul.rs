@@ -2,7 +2,7 @@
 //!
 //! The scheme is that of BLIS (Van Zee and van de Geijn 2015): the right factor is laid out in panels as wide as a register
 //! tile ([`Panels`]: once for weights that stay, else on the way), each task takes a block of rows, packs it likewise, and
-//! walks both in steps of [`STEP`] along k, so that a strip of a panel stays in the first-level cache while the packed rows
+//! walks both in steps of 256 along k, so that a strip of a panel stays in the first-level cache while the packed rows
 //! pass over it from the second. Finished rows are handed out while they are still there, for bias, residual or activation.
 
 use std::ops::Range;
@@ -157,7 +157,7 @@ impl<'a> Mat<'a> {
     }
 }
 
-/// A right factor laid out for the innermost loop, in the order in which it is read: for every [`STEP`] rows, for every
+/// A right factor laid out for the innermost loop, in the order in which it is read: for every 256 rows, for every
 /// `nr` columns (filled up with zeros), a panel `[k][nr]`.
 #[derive(Debug, Clone)]
 pub struct Panels {
