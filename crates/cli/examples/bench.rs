@@ -131,6 +131,9 @@ fn decode(args: &Args) -> Result<()> {
     let path = args.input.as_ref().context("decode needs --input FILE")?;
     let decode = || -> messymash::Result<Vec<f32>> {
         let mut stream = AudioStream::open(path, &AudioLimits::default())?.resampled(16_000)?;
+        if rayon::current_num_threads() > 1 {
+            stream = stream.ahead();
+        }
         let mut samples = Vec::new();
         while stream.next_block(&mut samples)? {}
         Ok(samples)

@@ -8,8 +8,14 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// not grow with the number of pieces.
 const AHEAD: usize = 64;
 
+/// Pieces for each thread from which on every piece is one thread's alone. Threads that share the arithmetic of a piece wait
+/// for each other; with fewer pieces, some would have nothing to do at the end.
+const MANY: usize = 4;
+
 /// Does `work(0)`, `work(1)`, … `work(count - 1)` on `threads` threads and hands the results to `take` one after the other,
 /// in order, on the calling thread. The first error of `take` ends the work: no further piece is begun.
+///
+/// Where there are many pieces, each is done in a rayon pool of one thread, else in the global one.
 pub fn in_order<T: Send, E>(
     count: usize,
     threads: usize,
@@ -24,12 +30,20 @@ pub fn in_order<T: Send, E>(
         }),
         moved: Condvar::new(),
     };
+    let alone = count >= MANY * threads;
     std::thread::scope(|scope| {
         let (sender, results) = channel();
         for _ in 0..threads.clamp(1, count.max(1)) {
             let (sender, gate, work) = (sender.clone(), &gate, &work);
             scope.spawn(move || {
                 let _closing = CloseOnPanic(gate);
+                // A system that has no more threads to give still has the global pool's.
+                let one = || rayon::ThreadPoolBuilder::new().num_threads(1).build().ok();
+                let pool = alone.then(one).flatten();
+                let work = |number| match &pool {
+                    Some(pool) => pool.install(|| work(number)),
+                    None => work(number),
+                };
                 while let Some(number) = gate.next() {
                     // Nobody listens after an error.
                     if sender.send((number, work(number))).is_err() {
@@ -130,6 +144,21 @@ mod tests {
         assert_eq!(seen, (0..300).collect::<Vec<_>>());
         assert!(furthest.load(Ordering::SeqCst) <= AHEAD);
         assert_eq!(in_order(0, 4, |n| n, |_| Err("taken")), Ok(()));
+    }
+
+    #[test]
+    fn each_of_many_pieces_is_one_threads_alone() {
+        for (count, alone) in [(3, false), (40, true)] {
+            let mut pools = Vec::new();
+            let work = |_| rayon::current_num_threads();
+            let result: Result<(), ()> = in_order(count, 2, work, |threads| {
+                pools.push(threads);
+                Ok(())
+            });
+            assert_eq!(result, Ok(()));
+            let wanted = if alone { 1 } else { rayon::current_num_threads() };
+            assert_eq!(pools, vec![wanted; count]);
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn step(settings: AdamW, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f
 pub fn sum_of_squares(x: &[f32]) -> f64 {
     let partial: Vec<f64> = x
         .par_chunks(1 << 12)
-        .map(|chunk| f64::from(crate::simd::sum_by(chunk.len(), |i| chunk[i] * chunk[i])))
+        .map(|chunk| f64::from(crate::simd::sum_of([chunk], |[x]| x * x)))
         .collect();
     partial.iter().sum()
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::exp::exp;
+use crate::exp::exp2_of_negative;
 use crate::simd::{madd, multiversion};
 
 /// Elements per task: large enough to hide the cost of a task, small enough to stay in a first-level cache.
@@ -15,7 +15,7 @@ const CHUNK: usize = 4096;
 #[inline(always)]
 fn normal<const FUSED: bool>(x: f32) -> (f32, f32) {
     const FRAC_1_SQRT_2PI: f32 = 0.398_942_3;
-    let bell = exp::<FUSED>(-0.5 * x * x);
+    let bell = exp2_of_negative::<FUSED>(-0.5 * std::f32::consts::LOG2_E * x * x);
     let t = 1.0 / madd::<FUSED>(0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2, x.abs(), 1.0);
     let p = 1.061_405_4;
     let p = madd::<FUSED>(p, t, -1.453_152_1);

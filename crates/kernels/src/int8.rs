@@ -11,20 +11,20 @@ use rayon::prelude::*;
 
 use crate::matmul::{COLUMNS, Mat};
 use crate::memory::{Buffer, with_scratch};
-use crate::simd::{LANES, Level, level, madd, multiversion};
+use crate::simd::{Level, fold, greatest, level, madd, multiversion};
 use crate::tile::Store;
 
 /// The largest magnitude of a weight.
 pub const MOST: i8 = 64;
 
 /// Elements of a row multiplied in one step: of the left factor they are read as one 32-bit word.
-const WORD: usize = 4;
+pub(crate) const WORD: usize = 4;
 
 /// Words along k between two looks at the sums: a strip of a panel stays in the first-level cache.
 const STEP: usize = 256;
 
 /// The longest row whose sums cannot overflow 32 bits: 2^31 / (255 x 64).
-const MOST_INPUTS: usize = 131_000;
+pub const MOST_INPUTS: usize = 131_000;
 
 /// Weights as they are stored: integers and a scale per output.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,11 +62,11 @@ impl Quantized {
 }
 
 /// Rows and columns of a tile of sums.
-fn tile_size(level: Level) -> (usize, usize) {
+pub(crate) fn tile_size(level: Level) -> (usize, usize) {
     match level {
         Level::Portable => (4, 8),
         Level::Avx2 | Level::Avx512 => (4, 16),
-        Level::Avx512Vnni => (12, 32),
+        Level::Avx512Vnni => (13, 32),
     }
 }
 
@@ -193,28 +193,39 @@ impl Int8Panels {
                 let strip = self.strip(panel, from..to);
                 let column = panel * nr - cols.start;
                 for (i, rows) in rows.chunks_exact(mr * width).enumerate() {
-                    let sums = &mut sums[i * mr * COLUMNS + column..];
-                    multiply(self.level, &rows[from * WORD..], width, strip, sums, store);
+                    let tile = Tile {
+                        left: &rows[from * WORD..],
+                        left_stride: width,
+                        right: strip,
+                        sums: &mut sums[i * mr * COLUMNS + column..],
+                        stride: COLUMNS,
+                        store,
+                    };
+                    multiply(self.level, tile);
                 }
             }
         }
     }
 }
 
+/// The largest magnitude in a row.
+#[inline(always)]
+pub(crate) fn largest(row: &[f32]) -> f32 {
+    fold(row, 0.0, |most, x| if x.abs() > most { x.abs() } else { most })
+}
+
+/// The scale of weights of which the largest magnitude is `most`: 1 if they are all zeros, or so small that their scale has
+/// no finite inverse.
+#[inline(always)]
+pub(crate) fn weight_scale(most: f32) -> f32 {
+    let scale = most / f32::from(MOST);
+    if scale >= f32::MIN_POSITIVE { scale } else { 1.0 }
+}
+
 multiversion! {
     /// Rounds the weights of one output and gives their scale.
-    fn quantize_weights(row: &[f32], out: &mut [i8]) -> f32 {
-        let (chunks, rest) = row.as_chunks::<LANES>();
-        let mut most = [0.0f32; LANES];
-        for chunk in chunks {
-            for (most, x) in most.iter_mut().zip(chunk) {
-                *most = if x.abs() > *most { x.abs() } else { *most };
-            }
-        }
-        let most = most.iter().chain(rest).fold(0.0f32, |m, x| m.max(x.abs()));
-        let scale = most / f32::from(MOST);
-        // Of all zeros, or of numbers so small that their scale has no finite inverse.
-        let scale = if scale >= f32::MIN_POSITIVE { scale } else { 1.0 };
+    pub(crate) fn quantize_weights(row: &[f32], out: &mut [i8]) -> f32 {
+        let scale = weight_scale(largest(row));
         let inverse = 1.0 / scale;
         // Adding 1.5 * 2^23 rounds to an integer that the low bits of the sum hold.
         const ROUND: f32 = 12_582_912.0;
@@ -234,20 +245,8 @@ struct Span {
 
 multiversion! {
     fn quantize_row(x: &[f32], out: &mut [u8]) -> Span {
-        let (chunks, rest) = x.as_chunks::<LANES>();
-        let (mut least, mut most) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-        for chunk in chunks {
-            for (i, &x) in chunk.iter().enumerate() {
-                least[i] = if x < least[i] { x } else { least[i] };
-                most[i] = if x > most[i] { x } else { most[i] };
-            }
-        }
-        for &x in rest {
-            least[0] = least[0].min(x);
-            most[0] = most[0].max(x);
-        }
-        let least = least.iter().fold(f32::INFINITY, |m, x| m.min(*x));
-        let most = most.iter().fold(f32::NEG_INFINITY, |m, x| m.max(*x));
+        let least = fold(x, f32::INFINITY, |least, x| if x < least { x } else { least });
+        let most = greatest(x);
         // Twice a half: the width of a row of huge numbers could be infinite.
         let scale = 2.0 * ((0.5 * most - 0.5 * least) / 255.0);
         let span = Span { scale: if scale > 0.0 { scale } else { 1.0 }, least };
@@ -271,20 +270,38 @@ multiversion! {
     }
 }
 
-/// `c` (+)= `a` `b` for one tile: `a` rows of bytes `width` apart, `b` a panel `[words][nr][4]`, rows of `c` [`COLUMNS`] apart.
+/// A tile of a product: its sums (+)= its rows of the left factor times a panel of the right one.
+pub(crate) struct Tile<'a> {
+    /// Rows of bytes, `left_stride` apart.
+    pub(crate) left: &'a [u8],
+    pub(crate) left_stride: usize,
+    /// A panel `[words][nr][4]`.
+    pub(crate) right: &'a [i8],
+    /// Rows of sums, `stride` apart.
+    pub(crate) sums: &'a mut [i32],
+    pub(crate) stride: usize,
+    pub(crate) store: Store,
+}
+
+/// Computes a tile.
+///
+/// # Panics
+/// If a slice is too short.
 #[inline]
-fn multiply(level: Level, a: &[u8], width: usize, b: &[i8], c: &mut [i32], store: Store) {
+pub(crate) fn multiply(level: Level, tile: Tile<'_>) {
     let (mr, nr) = tile_size(level);
-    let words = b.len() / (nr * WORD);
-    assert!(words > 0 && a.len() >= (mr - 1) * width + words * WORD);
-    assert!(b.len() == words * nr * WORD && c.len() >= (mr - 1) * COLUMNS + nr);
-    let tile = Tile {
+    let words = tile.right.len() / (nr * WORD);
+    assert!(words > 0 && tile.left.len() >= (mr - 1) * tile.left_stride + words * WORD);
+    assert!(tile.right.len() == words * nr * WORD);
+    assert!(tile.stride >= nr && tile.sums.len() >= (mr - 1) * tile.stride + nr);
+    let tile = Checked {
         words,
-        a: a.as_ptr(),
-        width,
-        b: b.as_ptr(),
-        c: c.as_mut_ptr(),
-        store,
+        left: tile.left.as_ptr(),
+        left_stride: tile.left_stride,
+        right: tile.right.as_ptr(),
+        sums: tile.sums.as_mut_ptr(),
+        stride: tile.stride,
+        store: tile.store,
     };
     match level {
         // SAFETY: all that is read and written lies in the slices, by the assertions; a level above Portable is only made on
@@ -299,13 +316,14 @@ fn multiply(level: Level, a: &[u8], width: usize, b: &[i8], c: &mut [i32], store
     }
 }
 
-/// [`multiply`]'s arguments, checked.
-struct Tile {
+/// A [`Tile`] whose slices are long enough.
+struct Checked {
     words: usize,
-    a: *const u8,
-    width: usize,
-    b: *const i8,
-    c: *mut i32,
+    left: *const u8,
+    left_stride: usize,
+    right: *const i8,
+    sums: *mut i32,
+    stride: usize,
     store: Store,
 }
 
@@ -313,14 +331,19 @@ struct Tile {
 ///
 /// # Safety
 /// The tile's pointers must be valid as [`multiply`] checks them.
-unsafe fn portable(t: Tile) {
+unsafe fn portable(t: Checked) {
     let mut sums = [[0i32; 8]; 4];
     for word in 0..t.words {
         // SAFETY: a line of the panel.
-        let b: &[[i8; WORD]; 8] = unsafe { &*t.b.add(word * 8 * WORD).cast() };
+        let b: &[[i8; WORD]; 8] = unsafe { &*t.right.add(word * 8 * WORD).cast() };
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: a word of row i.
-            let a: [u8; WORD] = unsafe { t.a.add(i * t.width + word * WORD).cast::<[u8; WORD]>().read() };
+            let a: [u8; WORD] = unsafe {
+                t.left
+                    .add(i * t.left_stride + word * WORD)
+                    .cast::<[u8; WORD]>()
+                    .read()
+            };
             for (sum, b) in sums.iter_mut().zip(b) {
                 for (a, b) in a.iter().zip(b) {
                     *sum += i32::from(*a) * i32::from(*b);
@@ -331,7 +354,7 @@ unsafe fn portable(t: Tile) {
     for (i, sums) in sums.iter().enumerate() {
         for (j, sum) in sums.iter().enumerate() {
             // SAFETY: an element of the destination's tile.
-            let c = unsafe { &mut *t.c.add(i * COLUMNS + j) };
+            let c = unsafe { &mut *t.sums.add(i * t.stride + j) };
             *c = if t.store == Store::Add { *c + sum } else { *sum };
         }
     }
@@ -341,18 +364,18 @@ unsafe fn portable(t: Tile) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{COLUMNS, Store, Tile, WORD};
+    use super::{Checked, Store, WORD};
 
     /// Four rows of two vectors: products of bytes in pairs (16 bits), pairs of these (32 bits), then the sum.
     ///
     /// # Safety
     /// The CPU must have AVX2, and the tile's pointers must be valid as `multiply` checks them.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn avx2(t: Tile) {
+    pub(super) unsafe fn avx2(t: Checked) {
         let mut sums = [[_mm256_setzero_si256(); 2]; 4];
         let ones = _mm256_set1_epi16(1);
-        let rows: [*const u8; 4] = std::array::from_fn(|i| t.a.wrapping_add(i * t.width));
-        let mut b = t.b;
+        let rows: [*const u8; 4] = std::array::from_fn(|i| t.left.wrapping_add(i * t.left_stride));
+        let mut b = t.right;
         for word in 0..t.words {
             // SAFETY: a line of the panel, and a word of each row.
             unsafe {
@@ -372,7 +395,7 @@ mod x86 {
             for (half, sum) in sums.iter().enumerate() {
                 // SAFETY: half a row of the destination's tile.
                 unsafe {
-                    let c = t.c.add(i * COLUMNS + half * 8).cast::<__m256i>();
+                    let c = t.sums.add(i * t.stride + half * 8).cast::<__m256i>();
                     let value = if t.store == Store::Add {
                         _mm256_add_epi32(_mm256_loadu_si256(c), *sum)
                     } else {
@@ -384,21 +407,21 @@ mod x86 {
         }
     }
 
-    /// Twelve rows of two vectors.
+    /// Thirteen rows of two vectors.
     ///
     /// # Safety
     /// The CPU must have AVX-512 VNNI, and the tile's pointers must be valid as `multiply` checks them.
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) unsafe fn vnni(t: Tile) {
-        let mut sums = [[_mm512_setzero_si512(); 2]; 12];
-        let rows: [*const u8; 12] = std::array::from_fn(|i| t.a.wrapping_add(i * t.width));
-        let mut b = t.b;
+    pub(super) unsafe fn vnni(t: Checked) {
+        let mut sums = [[_mm512_setzero_si512(); 2]; 13];
+        let rows: [*const u8; 13] = std::array::from_fn(|i| t.left.wrapping_add(i * t.left_stride));
+        let mut b = t.right;
         for word in 0..t.words {
             // SAFETY: a line of the panel, and a word of each row.
             unsafe {
                 let left = _mm512_loadu_si512(b.cast());
                 let right = _mm512_loadu_si512(b.add(64).cast());
-                for i in 0..12 {
+                for i in 0..13 {
                     let a = _mm512_set1_epi32(rows[i].add(word * WORD).cast::<i32>().read_unaligned());
                     sums[i][0] = _mm512_dpbusd_epi32(sums[i][0], a, left);
                     sums[i][1] = _mm512_dpbusd_epi32(sums[i][1], a, right);
@@ -410,7 +433,7 @@ mod x86 {
             for (half, sum) in sums.iter().enumerate() {
                 // SAFETY: half a row of the destination's tile.
                 unsafe {
-                    let c = t.c.add(i * COLUMNS + half * 16).cast::<__m512i>();
+                    let c = t.sums.add(i * t.stride + half * 16).cast::<__m512i>();
                     let value = if t.store == Store::Add {
                         _mm512_add_epi32(_mm512_loadu_si512(c), *sum)
                     } else {

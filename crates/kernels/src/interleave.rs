@@ -26,7 +26,7 @@ pub(crate) fn interleave(level: Level, lines: Lines<'_>, width: usize, out: &mut
     match width {
         6 => by_width::<6>(level, lines, out),
         8 => by_width::<8>(level, lines, out),
-        12 => by_width::<12>(level, lines, out),
+        13 => by_width::<13>(level, lines, out),
         16 => by_width::<16>(level, lines, out),
         32 => by_width::<32>(level, lines, out),
         _ => unreachable!("no tile is {width} wide"),
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_width_count_and_direction_is_laid_out_alike_at_every_level() {
-        for width in [6, 8, 12, 16, 32] {
+        for width in [6, 8, 13, 16, 32] {
             for count in [1, width / 2, width] {
                 for len in [1, 7, 8, 29] {
                     for (line_stride, stride) in [(len + 3, 1), (1, count + 2)] {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::rows::ROWS;
-use crate::simd::{multiversion, sum_by};
+use crate::simd::{multiversion, sum_of};
 
 /// The weights of one layer norm and what keeps its division safe.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +21,8 @@ multiversion! {
         let n = norm.weight.len();
         for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
             let (mean, rstd) = moments(x, norm.eps);
-            for i in 0..n {
-                y[i] = (x[i] - mean) * rstd * norm.weight[i] + norm.bias[i];
+            for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(norm.weight).zip(norm.bias) {
+                *y = (x - mean) * rstd * w + b;
             }
         }
     }
@@ -34,13 +34,14 @@ multiversion! {
         let w = norm.weight;
         for ((x, dy), dx) in x.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
             let (mean, rstd) = moments(x, norm.eps);
-            let g = sum_by(n, |i| dy[i] * w[i]) / n as f32;
-            let gx = sum_by(n, |i| dy[i] * w[i] * ((x[i] - mean) * rstd)) / n as f32;
-            for i in 0..n {
-                let xhat = (x[i] - mean) * rstd;
-                dw[i] += dy[i] * xhat;
-                db[i] += dy[i];
-                dx[i] += rstd * (dy[i] * w[i] - g - xhat * gx);
+            let g = sum_of([dy, w], |[dy, w]| dy * w) / n as f32;
+            let gx = sum_of([dy, w, x], |[dy, w, x]| dy * w * ((x - mean) * rstd)) / n as f32;
+            let columns = dx.iter_mut().zip(dw.iter_mut()).zip(db.iter_mut());
+            for ((((dx, dw), db), (&x, &dy)), &w) in columns.zip(x.iter().zip(dy)).zip(w) {
+                let xhat = (x - mean) * rstd;
+                *dw += dy * xhat;
+                *db += dy;
+                *dx += rstd * (dy * w - g - xhat * gx);
             }
         }
     }
@@ -50,8 +51,8 @@ multiversion! {
 #[inline(always)]
 fn moments(x: &[f32], eps: f32) -> (f32, f32) {
     let n = x.len() as f32;
-    let mean = sum_by(x.len(), |i| x[i]) / n;
-    let variance = sum_by(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / n;
+    let mean = sum_of([x], |[x]| x) / n;
+    let variance = sum_of([x], |[x]| (x - mean) * (x - mean)) / n;
     (mean, 1.0 / (variance + eps).sqrt())
 }
 

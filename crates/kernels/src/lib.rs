@@ -1,12 +1,12 @@
 //! The arithmetic of a transformer on a CPU, forward and backward.
 //!
 //! One file per operation: [`mod@matmul`], [`layer_norm`], [`gelu`], [`attention`], [`patches`], [`cross_entropy`],
-//! [`adamw`]. Everything is `f32`, row-major, in slices that the caller owns; nothing here knows of audio, models or
-//! files. Work is spread over the current rayon pool, and every result is the same bits whatever the number of threads:
+//! [`adamw`]. Everything given and returned is `f32`, row-major, in slices that the caller owns; [`int8`] products round on
+//! the way. Nothing here knows of audio, models or files. Work is spread over the current rayon pool, and every result is the same bits whatever the number of threads:
 //! sums are always taken over the same chunks in the same order.
 //!
-//! Element-wise loops are compiled for several instruction sets and chosen at run time ([`simd`]); matrix products
-//! are those of the `gemm` crate, which chooses likewise. This is the only crate of the project with `unsafe` code.
+//! Element-wise loops are compiled for several instruction sets, the innermost loops of products are written for each, and
+//! what the CPU has is chosen at run time ([`simd`]). This is the only crate of the project with `unsafe` code.
 
 pub mod adamw;
 pub mod attention;

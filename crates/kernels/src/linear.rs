@@ -16,6 +16,9 @@ use crate::memory::{SharedRows, split, with_scratch};
 use crate::simd::level;
 use crate::tile::tile_size;
 
+/// Elements of a cache line.
+const LINE: usize = 16;
+
 /// `y = x weightᵀ + bias`.
 #[derive(Debug, Clone)]
 pub struct Linear {
@@ -80,10 +83,10 @@ impl Linear {
             Weight::Int8(panels) => return panels.block(x, finish),
             Weight::F32(panels) => panels.view(),
         };
-        let (rows, k) = x.shape();
+        let rows = x.shape().0;
         let n = panels.shape().1;
         let mr = tile_size(panels.level()).mr;
-        let room = mr * k;
+        let room = LeftBlock::room(panels.level(), x, rows);
         with_scratch(room + rows.next_multiple_of(mr) * COLUMNS, |scratch| {
             let (room, out) = scratch.split_at_mut(room);
             let left = LeftBlock::new(panels.level(), x, 0..rows, room);
@@ -201,7 +204,9 @@ pub fn feed_forward(layer: FeedForward<'_>, attended: &[f32], x: &mut [f32]) {
             .block(attended.rows(rows.clone()), |row, cols, values| {
                 add_into(x(row, cols.clone()), values, &layer.attention_output.bias[cols]);
             });
-        let lengths = [rows.len() * d, rows.len() * hidden];
+        // Rows of hidden units lie a cache line further apart than they are long: see `LeftBlock`.
+        let stride = hidden + LINE;
+        let lengths = [rows.len() * d, rows.len() * stride];
         with_scratch(lengths.iter().sum(), |scratch| {
             let [normed, units] = split(scratch, lengths);
             for (row, normed) in normed.chunks_exact_mut(d).enumerate() {
@@ -210,14 +215,15 @@ pub fn feed_forward(layer: FeedForward<'_>, attended: &[f32], x: &mut [f32]) {
             layer
                 .intermediate
                 .block(Mat::new(normed, rows.len(), d), |row, cols, values| {
-                    let units = &mut units[row * hidden..][cols.clone()];
+                    let units = &mut units[row * stride..][cols.clone()];
                     gelu::forward_biased(values, &layer.intermediate.bias[cols], units);
                 });
-            layer
-                .output
-                .block(Mat::new(units, rows.len(), hidden), |row, cols, values| {
+            layer.output.block(
+                Mat::strided(units, rows.len(), hidden, stride),
+                |row, cols, values| {
                     add_into(x(row, cols.clone()), values, &layer.output.bias[cols]);
-                });
+                },
+            );
         });
     });
 }

@@ -351,6 +351,10 @@ pub(crate) fn most_rows(level: Level) -> usize {
     }
 }
 
+/// Lines of the first-level caches of today's CPUs that may share their place, and the bytes between two that must.
+const WAYS: usize = 8;
+const SAME_PLACE: usize = 4096;
+
 /// A block of a left factor, in tiles of `mr` rows: what lies as the innermost loop can read it stays where it is.
 #[derive(Clone, Copy)]
 pub(crate) struct LeftBlock<'a> {
@@ -365,7 +369,27 @@ pub(crate) struct LeftBlock<'a> {
 }
 
 impl<'a> LeftBlock<'a> {
-    /// Rows `rows` of `x`; `room` takes what has to be packed: less than a tile of a row-major matrix, all of a transpose.
+    /// Whether the rows of `x` are read where they lie. Those of a transpose cannot be; and where all rows of a tile would
+    /// fall into the same place of a first-level cache that has not room for so many, packing is faster (a product of 1214 x
+    /// 3072 by 3072 x 768 with AVX-512: 89 GFLOP/s in place, 105 packed).
+    fn in_place(level: Level, x: Mat<'_>) -> bool {
+        let crowded =
+            tile_size(level).mr > WAYS && (x.row_stride * size_of::<f32>()).is_multiple_of(SAME_PLACE);
+        x.col_stride == 1 && !crowded
+    }
+
+    /// Elements that [`LeftBlock::new`] needs as `room` for so many rows.
+    pub(crate) fn room(level: Level, x: Mat<'_>, rows: usize) -> usize {
+        let mr = tile_size(level).mr;
+        x.cols
+            * if Self::in_place(level, x) {
+                mr
+            } else {
+                rows.next_multiple_of(mr)
+            }
+    }
+
+    /// Rows `rows` of `x`; `room` takes what has to be packed: less than a tile of rows that are read in place, all others.
     pub(crate) fn new(level: Level, x: Mat<'a>, rows: Range<usize>, room: &'a mut [f32]) -> Self {
         let mr = tile_size(level).mr;
         let k = x.cols;
@@ -378,7 +402,7 @@ impl<'a> LeftBlock<'a> {
             mr,
         };
         let mut packed = rows.clone();
-        if x.col_stride == 1 {
+        if Self::in_place(level, x) {
             block.whole_tiles = rows.len() / mr;
             (block.rows, block.stride) = (&x.data[rows.start * x.row_stride..], x.row_stride);
             packed.start += block.whole_tiles * mr;

@@ -131,21 +131,56 @@ pub(crate) fn madd<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// order everywhere.
 pub(crate) const LANES: usize = 16;
 
-/// The sum of `f(i)` over `0..len` in [`LANES`] partial sums.
+/// Folds `f` over the elements of a row in [`LANES`] parts, which are then folded by halves: the same order everywhere.
+///
+/// `start` must be neutral to `f`.
 #[inline(always)]
-pub(crate) fn sum_by(len: usize, f: impl Fn(usize) -> f32) -> f32 {
+pub(crate) fn fold(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [start; LANES];
+    for chunk in chunks {
+        lanes = std::array::from_fn(|i| f(lanes[i], chunk[i]));
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = f(*lane, x);
+    }
+    by_halves(lanes, f)
+}
+
+/// The greatest element, [`f32::NEG_INFINITY`] of none; not-a-numbers are passed over.
+#[inline(always)]
+pub(crate) fn greatest(row: &[f32]) -> f32 {
+    fold(row, f32::NEG_INFINITY, |most, x| if x > most { x } else { most })
+}
+
+/// The sum of `f` of the elements that rows of one length have in the same place, in the order of [`fold`].
+///
+/// # Panics
+/// If the rows differ in length.
+#[inline(always)]
+pub(crate) fn sum_of<const N: usize>(rows: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
+    let chunks = rows.map(|row| row.as_chunks::<LANES>());
+    let whole = chunks[0].0.len();
+    assert!(rows.iter().all(|row| row.len() == rows[0].len()));
     let mut lanes = [0.0f32; LANES];
-    let whole = len - len % LANES;
-    let mut start = 0;
-    while start < whole {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += f(start + lane);
+    for c in 0..whole {
+        let chunk = chunks.map(|(chunks, _)| &chunks[c]);
+        lanes = std::array::from_fn(|i| lanes[i] + f(chunk.map(|row| row[i])));
+    }
+    for i in 0..chunks[0].1.len() {
+        lanes[i] += f(chunks.map(|(_, rest)| rest[i]));
+    }
+    by_halves(lanes, |a, b| a + b)
+}
+
+#[inline(always)]
+pub(crate) fn by_halves(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
         }
-        start += LANES;
+        half /= 2;
     }
-    let mut total: f32 = lanes.iter().sum();
-    for i in whole..len {
-        total += f(i);
-    }
-    total
+    lanes[0]
 }

@@ -18,7 +18,7 @@ pub(crate) fn tile_size(level: Level) -> TileSize {
     match level {
         Level::Portable => TileSize { mr: 6, nr: 8 },
         Level::Avx2 => TileSize { mr: 6, nr: 16 },
-        Level::Avx512 | Level::Avx512Vnni => TileSize { mr: 12, nr: 32 },
+        Level::Avx512 | Level::Avx512Vnni => TileSize { mr: 13, nr: 32 },
     }
 }
 
@@ -196,7 +196,7 @@ mod x86 {
     kernel!(
         avx512,
         "avx512f",
-        12,
+        13,
         16,
         _mm512_setzero_ps,
         _mm512_loadu_ps,

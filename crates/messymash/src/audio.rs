@@ -8,6 +8,7 @@
 //! Decoder (packets -> interleaved f32) -> Mixdown (mono, health) -> Resampler (optional) -> blocks
 //! ```
 
+mod ahead;
 mod decoder;
 mod magic;
 mod mixdown;
@@ -17,6 +18,7 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
+use self::ahead::Ahead;
 use self::decoder::Decoder;
 use self::mixdown::Mixdown;
 use self::resampler::Resampler;
@@ -204,7 +206,12 @@ impl Waveform {
 /// Where the samples of a stream come from.
 enum Source {
     File(Box<Decoder>),
-    Memory { samples: Arc<[f32]>, position: usize },
+    /// The same on a thread of its own.
+    Ahead(Ahead),
+    Memory {
+        samples: Arc<[f32]>,
+        position: usize,
+    },
 }
 
 /// Decodes and (optionally) resamples in blocks; memory does not grow with the length.
@@ -294,6 +301,19 @@ impl AudioStream {
         Ok(self)
     }
 
+    /// Decodes on a thread of its own, up to a second or two ahead of who listens, so that decoding and what is done with
+    /// the sound take place at once. The samples and warnings are the same. Of no use where all cores are busy anyhow.
+    pub fn ahead(mut self) -> Self {
+        self.source = match self.source {
+            Source::File(decoder) => match Ahead::new(decoder) {
+                Ok(ahead) => Source::Ahead(ahead),
+                Err(decoder) => Source::File(decoder),
+            },
+            other => other,
+        };
+        self
+    }
+
     /// The rate of the blocks in Hz.
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
@@ -303,6 +323,7 @@ impl AudioStream {
     pub fn expected_seconds(&self) -> Option<f64> {
         match &self.source {
             Source::File(decoder) => decoder.expected_seconds(),
+            Source::Ahead(ahead) => ahead.expected_seconds(),
             Source::Memory { samples, .. } => Some(samples.len() as f64 / f64::from(self.source_rate)),
         }
     }
@@ -358,6 +379,7 @@ impl AudioStream {
         self.mono.clear();
         let channels = match &mut self.source {
             Source::File(decoder) => decoder.next_frames(&mut self.interleaved)?,
+            Source::Ahead(ahead) => ahead.next_frames(&mut self.interleaved)?,
             Source::Memory { samples, position } => {
                 let end = samples.len().min(*position + MAX_BLOCK);
                 self.interleaved.clear();
@@ -375,9 +397,11 @@ impl AudioStream {
             None => {
                 self.ended = true;
                 self.mixdown.finish(&mut self.mono);
-                if let Source::File(decoder) = &self.source {
-                    self.warnings.extend(decoder.warnings());
-                }
+                self.warnings.extend(match &self.source {
+                    Source::File(decoder) => decoder.warnings(),
+                    Source::Ahead(ahead) => ahead.warnings(),
+                    Source::Memory { .. } => Vec::new(),
+                });
                 // A waveform that was decoded before brings some of the same warnings with it.
                 for warning in self.mixdown.warnings()? {
                     if self.warnings.iter().all(|w| w.code != warning.code) {

@@ -316,12 +316,10 @@ impl Classifier {
         progress: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<Predictions> {
         let rate = self.extractor().sampling_rate;
-        let mut source = WindowSource::new(
-            stream.resampled(rate)?,
-            self.extractor().window_samples(),
-            options,
-        )?;
         let threads = rayon::current_num_threads();
+        let stream = stream.resampled(rate)?;
+        let stream = if threads > 1 { stream.ahead() } else { stream };
+        let mut source = WindowSource::new(stream, self.extractor().window_samples(), options)?;
         let together = match options.batch {
             Some(batch) => batch.get(),
             None => self.model().preferred_batch(threads),

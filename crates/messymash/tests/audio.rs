@@ -5,6 +5,7 @@
 
 use std::f64::consts::PI;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use messymash::audio::{AudioLimits, AudioStream, MAX_BLOCK};
 use messymash::{Error, Result, Waveform};
@@ -617,6 +618,22 @@ fn a_long_file_comes_in_bounded_blocks() {
 }
 
 #[test]
+fn decoding_ahead_gives_the_same_and_may_be_left_off() {
+    let long: Vec<f64> = sine(440.0, 0.4, RATE, 30 * RATE as usize);
+    let bytes: Arc<[u8]> = stereo(&long, &long).into();
+    let open = || AudioStream::from_bytes(bytes.clone(), &AudioLimits::default()).unwrap();
+    let resampled = |stream: AudioStream| stream.resampled(16_000).unwrap();
+    let plain = resampled(open()).into_waveform().unwrap();
+    assert_eq!(resampled(open()).ahead().into_waveform().unwrap(), plain);
+    assert_eq!(open().ahead().expected_seconds(), open().expected_seconds());
+    // The decoder's thread waits with full hands when its listener goes.
+    let mut stream = open().ahead();
+    let mut first = Vec::new();
+    assert!(stream.next_block(&mut first).unwrap());
+    assert!(!first.is_empty() && first.len() < long.len());
+}
+
+#[test]
 fn streaming_and_whole_resampling_agree() {
     let sound = Waveform::from_bytes(golden("audio/tone.mp3")).unwrap();
     for rate in [16_000, 48_000, 44_099] {
@@ -794,7 +811,14 @@ fn survives(bytes: Vec<u8>, what: &str) {
         max_seconds: Some(30.0),
         ..AudioLimits::default()
     };
-    let result = AudioStream::from_bytes(bytes, &limits).and_then(AudioStream::into_waveform);
+    let open = || AudioStream::from_bytes(bytes.clone(), &limits);
+    let result = open().and_then(AudioStream::into_waveform);
+    let ahead = open().and_then(|stream| stream.ahead().into_waveform());
+    // Debug, since errors have no equality; samples of both have the same bits.
+    assert!(
+        format!("{result:?}") == format!("{ahead:?}"),
+        "{what}: decoding ahead gives something else"
+    );
     match result {
         Ok(sound) => {
             assert!(sound.seconds() <= 30.0, "{what}: {} s", sound.seconds());

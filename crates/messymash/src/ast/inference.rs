@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use messymash_kernels::attention::{self, AttentionShape};
-use messymash_kernels::int8::Quantized;
+use messymash_kernels::int8::{MOST_INPUTS, Quantized};
 use messymash_kernels::linear::{self, FeedForward};
 use messymash_kernels::{Linear, Mat, layer_norm, patches, rows};
 use serde::{Deserialize, Serialize};
@@ -19,15 +19,15 @@ use crate::{Error, Result};
 /// Rows per thread at least that are computed together: fewer, and threads wait for each other more than they work.
 const ROWS_PER_THREAD: usize = 512;
 
-/// The numbers that a model's linear maps are computed in. Everything else (norms, attention, patches, head) is f32.
+/// The numbers that a model's products are computed in. Everything else (norms, softmax, GELU, the head's products) is f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floating point.
     #[default]
     F32,
-    /// Eight-bit weights (a scale per output) and activations (a span per token): a quarter of the memory, and faster where
-    /// the CPU multiplies bytes.
+    /// Eight-bit weights (a scale per output) and activations (a span per token), and attention in eight bits
+    /// ([`attention::forward_int8`]): a quarter of the memory, and faster, most where the CPU has instructions for it.
     Int8,
 }
 
@@ -96,7 +96,7 @@ impl Inference {
             source: &mut counted,
         };
         let mut embeddings = from.embeddings()?;
-        let projection = f32_linear(&embeddings.projection)?;
+        let projection = packed(&[&embeddings.projection], precision)?;
         embeddings.projection.weight.data = Vec::new();
         let last = config.num_hidden_layers - 1;
         let mut layers = Vec::with_capacity(last + 1);
@@ -277,7 +277,12 @@ impl Inference {
                 linear::queries_keys_values(norm, query, &room.x, &mut [], &mut room.q);
             }
         }
-        attention::forward(shape, &room.q, &room.kv, &mut room.attended, &mut room.log_sums);
+        match self.precision {
+            Precision::Int8 if tokens.max(shape.head_dim) <= MOST_INPUTS => {
+                attention::forward_int8(shape, &room.q, &room.kv, &mut room.attended);
+            }
+            _ => attention::forward(shape, &room.q, &room.kv, &mut room.attended, &mut room.log_sums),
+        }
         let after = FeedForward {
             attention_output: &layer.attention_output,
             norm: self.norm(&layer.norm_after),
