@@ -8,10 +8,12 @@ mod info;
 mod input;
 mod interrupt;
 mod ordered;
+mod predict;
 mod progress;
 mod quantize;
 mod remix;
 mod separate;
+mod submission;
 mod train;
 
 use std::process::ExitCode;
@@ -33,6 +35,8 @@ enum Command {
     Classify(classify::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
+    Predict(predict::Args),
+    Submission(submission::Args),
     Remix(remix::Args),
     Separate(separate::Args),
     Quantize(quantize::Args),
@@ -52,6 +56,8 @@ fn main() -> ExitCode {
         Command::Classify(args) => classify::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Submission(args) => submission::run(&args),
         Command::Remix(args) => remix::run(&args),
         Command::Separate(args) => separate::run(&args),
         Command::Quantize(args) => quantize::run(&args),

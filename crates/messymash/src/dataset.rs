@@ -14,12 +14,16 @@
 mod inventory;
 mod scan;
 mod split;
+mod stamp;
+mod test_set;
 
 use std::path::PathBuf;
 
 pub use inventory::{GenreInventory, Inventory, NoiseInventory, Problem, ProblemKind};
 pub use scan::is_sound;
 pub use split::Split;
+pub use stamp::Stamp;
+pub use test_set::TestSet;
 
 use crate::Result;
 
