@@ -3,6 +3,7 @@
 //! Exit codes: 0 all well, 1 some of the work failed, 2 it could not start, 130 interrupted.
 
 mod classify;
+mod dataset;
 mod evaluate;
 mod info;
 mod input;
@@ -33,6 +34,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Classify(classify::Args),
+    Dataset(dataset::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
     Predict(predict::Args),
@@ -54,6 +56,7 @@ enum Outcome {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Classify(args) => classify::run(&args),
+        Command::Dataset(args) => dataset::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),

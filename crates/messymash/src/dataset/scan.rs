@@ -39,10 +39,11 @@ pub(super) fn open(roots: &[PathBuf], options: &DatasetOptions) -> Result<MessyM
         noises: Vec::new(),
         mashups: Vec::new(),
         ignored: Vec::new(),
+        missing: Vec::new(),
     };
     read_songs(&places.stems, options, &mut data)?;
     for folder in &places.esc50 {
-        read_esc50(folder, options, &mut data.noises)?;
+        read_esc50(folder, options, &mut data)?;
     }
     // ESC-50 and other collections took clips from the same recordings: those stay together.
     let folds: HashMap<String, u32> = data
@@ -163,6 +164,8 @@ fn read_songs(folders: &[PathBuf], options: &DatasetOptions, data: &mut MessyMas
                     .filter(|s| stems[s.index()].is_none())
                     .map(Stem::name)
                     .collect();
+                let should_be = |stem: &&str| song_folder.join(format!("{stem}.wav"));
+                data.missing.extend(lacking.iter().map(should_be));
                 if !lacking.is_empty() {
                     missing.push(format!("{id} ({})", lacking.join(", ")));
                 }
@@ -240,7 +243,7 @@ fn read_stems(folder: &Path, ignored: &mut Vec<PathBuf>) -> Result<[Option<PathB
     Ok(stems)
 }
 
-fn read_esc50(folder: &Path, options: &DatasetOptions, noises: &mut Vec<NoiseClip>) -> Result<()> {
+fn read_esc50(folder: &Path, options: &DatasetOptions, data: &mut MessyMashup) -> Result<()> {
     let table = folder.join("meta/esc50.csv");
     if !table.is_file() {
         return Err(dataset(
@@ -276,7 +279,7 @@ fn read_esc50(folder: &Path, options: &DatasetOptions, noises: &mut Vec<NoiseCli
                 )
             })?;
         match files.get(&name) {
-            Some(path) => noises.push(NoiseClip {
+            Some(path) => data.noises.push(NoiseClip {
                 id: format!("ESC-50/{name}"),
                 path: path.clone(),
                 fold,
@@ -285,6 +288,8 @@ fn read_esc50(folder: &Path, options: &DatasetOptions, noises: &mut Vec<NoiseCli
         }
     }
     if missing.is_empty() || options.allow_missing_stems {
+        let should_be = |name: String| audio.join(name + ".wav");
+        data.missing.extend(missing.into_iter().map(should_be));
         return Ok(());
     }
     Err(dataset(
@@ -414,7 +419,7 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Sound files directly in `folder`, sorted by name, hidden ones left out.
-fn sounds(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn sounds(folder: &Path) -> Result<Vec<PathBuf>> {
     entries(folder, |path| is_sound(path) && path.is_file())
 }
 
