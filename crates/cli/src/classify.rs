@@ -11,7 +11,7 @@ use messymash::classifier::{ClassifyOptions, Prediction, Predictions, WindowPred
 use messymash::{Classifier, Warning};
 use serde::Serialize;
 
-use crate::input::{ModelArgs, Sound, ThreadArgs, WindowArgs, printable, sounds};
+use crate::input::{ModelArgs, Sound, ThreadArgs, WindowArgs, harmless, printable, sounds};
 use crate::ordered::in_order;
 use crate::progress::{Progress, clock};
 use crate::{Outcome, interrupt, is_interrupted};
@@ -332,15 +332,6 @@ impl<'a, W: Write> Printer<'a, W> {
     }
 }
 
-/// A cell that a spreadsheet will not take for a formula.
-fn harmless(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        format!("'{cell}")
-    } else {
-        cell.to_string()
-    }
-}
-
 /// Windows one after the other with the same likeliest genre as one: start, end, genre.
 fn segments(windows: &[WindowPredictions]) -> Vec<(f64, f64, &str)> {
     let mut segments: Vec<(f64, f64, &str)> = Vec::new();
@@ -385,11 +376,5 @@ mod tests {
         ];
         assert_eq!(segments(&windows), [(0.0, 18.0, "jazz"), (18.0, 28.0, "rock")]);
         assert!(segments(&[]).is_empty());
-    }
-
-    #[test]
-    fn cells_are_no_formulas() {
-        assert_eq!(harmless("=1+1"), "'=1+1");
-        assert_eq!(harmless("song.wav"), "song.wav");
     }
 }

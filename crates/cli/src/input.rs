@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -23,6 +23,13 @@ pub struct ModelArgs {
     /// Hugging Face cache such as afloven/messymashupclassifier. Left out: the model inside this program
     #[arg(long, value_name = "DIR", env = "MESSYMASH_MODEL")]
     pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub precision: PrecisionArgs,
+}
+
+/// What models are computed in.
+#[derive(Debug, clap::Args)]
+pub struct PrecisionArgs {
     /// What the model is computed in. Left out: int8 if the model is quantised, else f32
     #[arg(long, env = "MESSYMASH_PRECISION")]
     precision: Option<PrecisionArg>,
@@ -39,11 +46,18 @@ enum PrecisionArg {
 impl ModelArgs {
     /// Loads it.
     pub fn load(&self) -> Result<Classifier> {
+        self.precision.load(self.model.as_deref())
+    }
+}
+
+impl PrecisionArgs {
+    /// Loads a model; `None`: the one inside this program.
+    pub fn load(&self, model: Option<&Path>) -> Result<Classifier> {
         let precision = self.precision.map(|precision| match precision {
             PrecisionArg::F32 => Precision::F32,
             PrecisionArg::Int8 => Precision::Int8,
         });
-        let Some(model) = &self.model else {
+        let Some(model) = model else {
             return Classifier::bundled_in(precision.unwrap_or_default())
                 .context("the model inside this program");
         };
@@ -244,6 +258,15 @@ pub fn sounds(paths: &[PathBuf]) -> Result<Vec<Sound>> {
     Ok(sounds)
 }
 
+/// A cell that a spreadsheet will not take for a formula.
+pub fn harmless(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{cell}")
+    } else {
+        cell.to_string()
+    }
+}
+
 /// Text that cannot command a terminal: control characters are written as escapes.
 pub fn printable(text: &str) -> String {
     text.chars()
@@ -265,5 +288,11 @@ mod tests {
     fn escapes_never_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mb"), "a\\u{1b}[31mb");
         assert_eq!(printable("Motörhead 音"), "Motörhead 音");
+    }
+
+    #[test]
+    fn cells_are_no_formulas() {
+        assert_eq!(harmless("=1+1"), "'=1+1");
+        assert_eq!(harmless("song.wav"), "song.wav");
     }
 }

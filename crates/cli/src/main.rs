@@ -3,15 +3,18 @@
 //! Exit codes: 0 all well, 1 some of the work failed, 2 it could not start, 130 interrupted.
 
 mod classify;
+mod dataset;
 mod evaluate;
 mod info;
 mod input;
 mod interrupt;
 mod ordered;
+mod predict;
 mod progress;
 mod quantize;
 mod remix;
 mod separate;
+mod submission;
 mod train;
 
 use std::process::ExitCode;
@@ -31,8 +34,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Classify(classify::Args),
+    Dataset(dataset::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
+    Predict(predict::Args),
+    Submission(submission::Args),
     Remix(remix::Args),
     Separate(separate::Args),
     Quantize(quantize::Args),
@@ -50,8 +56,11 @@ enum Outcome {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Classify(args) => classify::run(&args),
+        Command::Dataset(args) => dataset::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Submission(args) => submission::run(&args),
         Command::Remix(args) => remix::run(&args),
         Command::Separate(args) => separate::run(&args),
         Command::Quantize(args) => quantize::run(&args),

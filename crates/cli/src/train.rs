@@ -32,6 +32,9 @@ pub struct Args {
     /// A further folder of noise (any sound files), besides those of the recipe. May be given several times
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     noise: Vec<PathBuf>,
+    /// What `dataset check --inventory FILE` wrote, if not to the data's folder, where it is found without this
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    inventory: Option<PathBuf>,
     /// The run directory to make; it must not exist yet, or be empty
     #[arg(
         long,
@@ -54,6 +57,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         None => TrainConfig::default(),
     };
     config.data.extra_noise.extend(args.noise.iter().cloned());
+    config.data.inventory = args.inventory.clone().or(config.data.inventory);
     interrupt::listen()?;
     let mut progress = Progress::new(0);
     let mut on_event = |event: TrainEvent| {
@@ -87,6 +91,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
 fn show(progress: &mut Progress, event: &TrainEvent) {
     match event {
         TrainEvent::Note(note) => progress.say(&printable(note)),
+        TrainEvent::Surveyed { done, total } => {
+            progress.set_total(*total as u64);
+            progress.set(*done as u64, "files of the data looked at");
+        }
         TrainEvent::Step {
             epoch,
             step,

@@ -4,58 +4,19 @@
 
 #[path = "../../messymash/tests/common/mod.rs"]
 mod common;
+mod program;
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use common::{RATE, hiss, tone};
 use messymash::Waveform;
 use messymash::evaluate::Evaluation;
 use messymash::remix::read_remixes;
+use program::{lines, messymash, ok, run, small_model};
 use serde_json::Value;
-
-fn messymash() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_messymash"));
-    // Nothing of the person who runs the tests may change them.
-    for variable in [
-        "MESSYMASH_MODEL",
-        "MESSYMASH_THREADS",
-        "MESSYMASH_SIMD",
-        "MESSYMASH_PRECISION",
-        "HF_HOME",
-        "HF_HUB_CACHE",
-    ] {
-        command.env_remove(variable);
-    }
-    command
-}
-
-fn run(command: &mut Command) -> (i32, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    (
-        status.code().unwrap(),
-        String::from_utf8(stdout).unwrap(),
-        String::from_utf8(stderr).unwrap(),
-    )
-}
-
-/// Runs what must go well, and gives back what it printed.
-fn ok(command: &mut Command) -> String {
-    let (code, stdout, stderr) = run(command);
-    assert_eq!(code, 0, "{command:?}\n{stdout}\n{stderr}");
-    stdout
-}
-
-/// A golden model of five labels, which hears a quarter of a second.
-fn small_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../messymash/tests/golden/model/small/hf")
-}
 
 /// `classify` with the small model.
 fn classify(files: &[&Path], arguments: &[&str]) -> Command {
@@ -67,13 +28,6 @@ fn classify(files: &[&Path], arguments: &[&str]) -> Command {
         .arg(small_model())
         .args(arguments);
     command
-}
-
-fn lines(jsonl: &str) -> Vec<Value> {
-    jsonl
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 fn write_sound(path: &Path, seconds: f32) {

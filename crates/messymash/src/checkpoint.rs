@@ -87,6 +87,16 @@ pub struct CheckpointFiles<'a> {
     pub weights: &'a [u8],
 }
 
+impl CheckpointFiles<'_> {
+    /// As [`fingerprint`], of files in memory.
+    pub fn fingerprint(&self) -> String {
+        let files = [self.config.as_bytes(), self.preprocessor.as_bytes(), self.weights];
+        hex(&Sha256::digest(
+            files.map(|file| hex(&Sha256::digest(file))).concat(),
+        ))
+    }
+}
+
 /// The head that a model is to have.
 #[derive(Debug, Clone, Default)]
 pub struct NewHead {
@@ -299,10 +309,29 @@ fn sha256(path: &Path) -> std::io::Result<String> {
     let mut piece = vec![0; 1 << 20];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect()),
+            0 => return Ok(hex(&digest.finalize())),
             n => digest.update(&piece[..n]),
         }
     }
+}
+
+/// What tells the model of a directory (or id) from every other: a SHA-256 over configuration, preprocessor and weights,
+/// hexadecimal.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if there is no such directory; [`Error::Io`] if its files cannot be read.
+pub fn fingerprint(model: &Path) -> Result<String> {
+    let dir = settled(&resolve(model)?);
+    let mut digests = String::new();
+    for name in [CONFIG, PREPROCESSOR, WEIGHTS] {
+        let path = dir.join(name);
+        digests += &sha256(&path).map_err(Error::io(&path))?;
+    }
+    Ok(hex(&Sha256::digest(digests)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A model card with a note before its text, behind its YAML head.

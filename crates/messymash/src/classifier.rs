@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::ast::config::Quantization;
 use crate::ast::{Inference, Precision, Workspace};
 use crate::audio::{AudioLimits, AudioStream};
-use crate::checkpoint::{Checkpoint, CheckpointFiles, Loaded, resolve};
+use crate::checkpoint::{self, Checkpoint, CheckpointFiles, Loaded, resolve};
 use crate::features::FeatureExtractor;
 use crate::{Error, Result, Warning, Waveform};
 
@@ -31,6 +31,18 @@ const BUNDLED: CheckpointFiles<'static> = CheckpointFiles {
     preprocessor: include_str!("../../../models/default/preprocessor_config.json"),
     weights: include_bytes!("../../../models/default/model.safetensors"),
 };
+
+/// What tells a model from every other: [`checkpoint::fingerprint`] of a directory or id, or, for `None`, of the model that
+/// comes with the library.
+///
+/// # Errors
+/// As [`checkpoint::fingerprint`].
+pub fn fingerprint(model: Option<&Path>) -> Result<String> {
+    match model {
+        None => Ok(BUNDLED.fingerprint()),
+        Some(model) => checkpoint::fingerprint(model),
+    }
+}
 
 /// A label and how likely it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]

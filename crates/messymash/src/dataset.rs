@@ -8,18 +8,26 @@
 //! mashups/*    test.csv (id,filename)
 //! ```
 //!
-//! It is found at or below any root. This module knows names and files; [`MessyMashup::inventory`] alone decodes sound,
+//! It is found at or below any root. This module knows names and files; [`MessyMashup::survey`] alone decodes sound,
 //! and what is made of the sound is the business of [`crate::remix`].
 
+mod facts;
 mod inventory;
+mod problems;
 mod scan;
 mod split;
+mod stamp;
+mod test_set;
 
 use std::path::PathBuf;
 
-pub use inventory::{GenreInventory, Inventory, NoiseInventory, Problem, ProblemKind};
+pub use facts::{Facts, INVENTORY_FILE, KnownFacts};
+pub use inventory::{GenreInventory, Inventory, MashupInventory, NoiseInventory, Scope};
+pub use problems::{Problem, ProblemKind};
 pub use scan::is_sound;
 pub use split::Split;
+pub use stamp::Stamp;
+pub use test_set::TestSet;
 
 use crate::Result;
 
@@ -165,6 +173,8 @@ pub struct MessyMashup {
     pub mashups: Vec<Mashup>,
     /// Sound files in song folders whose names are not those of stems: very likely a mistake, so the inventory tells.
     pub ignored: Vec<PathBuf>,
+    /// Stems and noise clips that should be there and are not; empty unless missing stems are allowed.
+    pub missing: Vec<PathBuf>,
 }
 
 impl MessyMashup {
@@ -182,11 +192,29 @@ impl MessyMashup {
         scan::open(roots, options)
     }
 
-    /// Decodes every stem and noise clip once, on all cores: lengths, rates, silent and unreadable files.
+    /// Looks at every stem and noise clip: [`MessyMashup::survey`] of what training needs, with nothing known before.
     ///
     /// Never fails: what cannot be read is in [`Inventory::problems`].
     pub fn inventory(&self) -> Inventory {
-        Inventory::of(self)
+        let survey = self.survey(Scope::Training, &mut KnownFacts::default(), &mut |_, _| Ok(()));
+        survey.unwrap_or_else(|_| Inventory::empty(self))
+    }
+
+    /// Decodes every file in `scope` once, on all cores: lengths, rates, and everything odd (see [`ProblemKind`]). What is
+    /// known of a file that has not changed since is not decoded again; what is found becomes known, also where the work
+    /// is stopped. With [`Scope::Everything`], what is no part of the data any more is forgotten.
+    ///
+    /// `progress` is told how many files are done, and of how many; what error it returns ends the work.
+    ///
+    /// # Errors
+    /// What `progress` says. What cannot be read is in [`Inventory::problems`].
+    pub fn survey(
+        &self,
+        scope: Scope,
+        known: &mut KnownFacts,
+        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Inventory> {
+        Inventory::of(self, scope, known, progress)
     }
 
     /// The song with this id.

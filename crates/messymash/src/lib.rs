@@ -18,7 +18,8 @@
 //! [`audio`] (any file or bytes as a stream of mono samples), [`fbank`] and [`features`] (the model's input),
 //! [`ast`] (the model), [`checkpoint`] (a Hugging Face directory, in and out), [`classifier`] (windows, and one answer).
 //! For training: [`dataset`] (the Messy Mashup layout, divided by song), [`remix`] (cross-song recombination),
-//! [`specaugment`], [`optim`], [`train`], [`run`]. For judging: [`evaluate`], [`metrics`], [`report`].
+//! [`specaugment`], [`optim`], [`train`], [`run`]. For judging: [`evaluate`], [`metrics`], [`report`]. For the competition:
+//! [`submission`].
 //!
 //! Work is spread over the current rayon pool. Nothing here prints, reads the network, or panics on any input; errors say
 //! what the caller can do ([`Error`]).
@@ -42,6 +43,7 @@ pub mod report;
 pub mod run;
 pub mod separate;
 pub mod specaugment;
+pub mod submission;
 pub mod train;
 
 /// The README's example must compile too.

@@ -20,7 +20,7 @@ pub use recipe::{DataSettings, ModelShape, TrainConfig, Validation};
 use self::loader::{Examples, Loaders};
 use crate::ast::{Activations, Batch, Weights};
 use crate::checkpoint::Checkpoint;
-use crate::dataset::{DatasetOptions, MessyMashup, Split};
+use crate::dataset::{DatasetOptions, KnownFacts, MessyMashup, Scope, Split};
 use crate::metrics;
 use crate::optim::{AdamW, clip_scale, global_norm};
 use crate::remix::JUDGING_EPOCH;
@@ -33,6 +33,13 @@ const AHEAD: usize = 2;
 /// What the loop tells whoever shows progress.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TrainEvent {
+    /// The data is being looked through, before the first step.
+    Surveyed {
+        /// Files that were looked at.
+        done: usize,
+        /// Files that there are.
+        total: usize,
+    },
     /// A fact for the log.
     Note(String),
     /// A step was taken.
@@ -93,7 +100,13 @@ pub fn train(
     )?;
     let model = config.first_model(&dataset.genres)?;
     let loaders = Loaders::new(config, &model, &dataset, &split)?;
-    let inventory = dataset.inventory();
+    let mut known = KnownFacts::of_roots(data);
+    if let Some(path) = &config.data.inventory {
+        known.read(path)?;
+    }
+    let inventory = dataset.survey(Scope::Training, &mut known, &mut |done, total| {
+        on_event(TrainEvent::Surveyed { done, total })
+    })?;
     on_event(TrainEvent::Note(inventory.to_string()))?;
     inventory.check()?;
     for note in &model.notes {

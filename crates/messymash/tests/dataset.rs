@@ -410,6 +410,7 @@ fn songs(counts: &[usize]) -> MessyMashup {
         noises,
         mashups: Vec::new(),
         ignored: Vec::new(),
+        missing: Vec::new(),
     }
 }
 

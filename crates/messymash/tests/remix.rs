@@ -26,6 +26,7 @@ fn world(stem: impl Fn(&str, Stem) -> Vec<f32>) -> (MessyMashup, Arc<StemCache>)
         noises: Vec::new(),
         mashups: Vec::new(),
         ignored: Vec::new(),
+        missing: Vec::new(),
     };
     for (genre, name) in GENRES.iter().enumerate() {
         for number in 0..6 {

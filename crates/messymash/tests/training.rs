@@ -92,6 +92,7 @@ fn it_learns_what_a_child_could_tell() {
                 TrainEvent::Validated { macro_f1, .. } => scores.push(macro_f1),
                 TrainEvent::Step { loss, .. } => losses.push(loss),
                 TrainEvent::Note(note) => notes.push_str(&note),
+                TrainEvent::Surveyed { .. } => {}
             }
             Ok(())
         })

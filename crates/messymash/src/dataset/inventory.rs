@@ -2,20 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{MessyMashup, Stem, first_five};
-use crate::audio::{AudioLimits, AudioStream};
+use super::facts::{Facts, KnownFacts};
+use super::problems::{Looked, Problem, ProblemKind, Role, SILENT_DB, problems, unlisted_mashups};
+use super::{MessyMashup, Stamp, Stem, first_five};
 use crate::{Error, Result};
 
-/// RMS level under which a file counts as silent, in dB of full scale. Digital silence has none, dither of one 16-bit
-/// step -90; quiet classical music has about -50.
-const SILENT_DB: f64 = -60.0;
-
-/// Shorter sounds cannot be mixed: one frame of the features.
-const LEAST_SECONDS: f64 = 0.025;
+/// Files a thread decodes between two words about progress.
+const FILES_A_THREAD: usize = 8;
 
 /// What a data set holds.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -24,8 +21,10 @@ pub struct Inventory {
     pub genres: Vec<GenreInventory>,
     /// All noise clips.
     pub noise: NoiseInventory,
-    /// Sounds of the test set (counted, not decoded).
+    /// Sounds of the test set.
     pub mashups: usize,
+    /// What they are like; `None` where only what training needs was looked at.
+    pub tests: Option<MashupInventory>,
     /// Every file that is not plainly well, by path.
     pub problems: Vec<Problem>,
 }
@@ -70,116 +69,140 @@ pub struct NoiseInventory {
     pub rates: BTreeMap<u32, usize>,
 }
 
-/// A file to look at.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Problem {
-    /// The file.
-    pub path: PathBuf,
-    /// What kind of problem.
-    pub kind: ProblemKind,
-    /// The reason, for people.
-    pub message: String,
+/// The sounds of the test set.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct MashupInventory {
+    /// How many are silent.
+    pub silent: usize,
+    /// How many are there and cannot be decoded.
+    pub unreadable: usize,
+    /// Total length, seconds.
+    pub seconds: f64,
+    /// Length of the shortest readable one, seconds; 0 where there is none.
+    pub shortest: f64,
+    /// Length of the longest readable one, seconds.
+    pub longest: f64,
+    /// Number of files of each sample rate, Hz.
+    pub rates: BTreeMap<u32, usize>,
 }
 
-/// What is the matter with a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProblemKind {
-    /// It cannot be decoded; training would stop at it.
-    Unreadable,
-    /// It can be used, with a warning (truncated, not-a-number samples).
-    Damaged,
-    /// It holds silence only. Separators give such stems for songs without drums or voice, so it is no error.
-    Silent,
-    /// A sound file in a song's folder which is not one of the four stems, so it is not used.
-    Ignored,
-}
-
-/// What decoding one file told.
-struct Decoded {
-    seconds: f64,
-    rate: u32,
-    /// RMS, dB of full scale.
-    level: f64,
-    /// Texts of the decoder's warnings.
-    warnings: Vec<String>,
+/// Which files are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// What training hears: stems and noise.
+    Training,
+    /// The test set too.
+    Everything,
 }
 
 impl Inventory {
-    pub(super) fn of(data: &MessyMashup) -> Self {
-        let stems: Vec<(usize, Stem, &PathBuf)> = data
-            .songs
-            .iter()
-            .flat_map(|song| {
-                Stem::ALL
-                    .into_iter()
-                    .filter_map(|s| song.stems[s.index()].as_ref().map(|path| (song.genre, s, path)))
-            })
-            .collect();
-        let decoded_stems: Vec<_> = stems.par_iter().map(|(_, _, path)| decode(path)).collect();
-        let decoded_noise: Vec<_> = data.noises.par_iter().map(|noise| decode(&noise.path)).collect();
+    /// Looks at every file of the data that is in `scope`, on all cores; see [`MessyMashup::survey`].
+    pub(super) fn of(
+        data: &MessyMashup,
+        scope: Scope,
+        known: &mut KnownFacts,
+        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Self> {
+        let mut files: Vec<(Role<'_>, &Path)> = Vec::new();
+        for song in &data.songs {
+            let stems = Stem::ALL.into_iter().zip(&song.stems);
+            files.extend(stems.filter_map(|(stem, path)| Some((Role::Stem(song, stem), path.as_deref()?))));
+        }
+        files.extend(
+            data.noises
+                .iter()
+                .map(|noise| (Role::Noise(noise.fold), noise.path.as_path())),
+        );
+        let mut missing = Vec::new();
+        if scope == Scope::Everything {
+            for path in data.mashups.iter().map(|mashup| mashup.path.as_path()) {
+                match path.exists() {
+                    true => files.push((Role::Mashup, path)),
+                    false => missing.push(path),
+                }
+            }
+        }
+        let looked = look(files, known, progress)?;
+        if scope == Scope::Everything {
+            known.keep_only(
+                looked
+                    .iter()
+                    .filter(|file| file.facts.is_ok())
+                    .map(|file| file.path),
+            );
+        }
+        let mut problems = problems(data, &looked);
+        if scope == Scope::Everything {
+            problems.extend(missing.iter().map(|path| Problem {
+                path: path.to_path_buf(),
+                kind: ProblemKind::Missing,
+                message: "test.csv names it".into(),
+            }));
+            problems.extend(unlisted_mashups(data));
+            problems.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
+        }
+        let mut inventory = Self::empty(data);
+        inventory.problems = problems;
+        inventory.tests = (scope == Scope::Everything).then(MashupInventory::default);
+        for file in &looked {
+            inventory.count(file);
+        }
+        Ok(inventory)
+    }
 
-        let mut problems: Vec<Problem> = data
-            .ignored
-            .iter()
-            .map(|path| Problem {
-                path: path.clone(),
-                kind: ProblemKind::Ignored,
-                message: "not a stem's name, or another file of that stem is used".into(),
-            })
-            .collect();
-        let mut genres: Vec<GenreInventory> = data
-            .genres
-            .iter()
-            .enumerate()
-            .map(|(index, genre)| {
-                let songs: Vec<_> = data.songs.iter().filter(|song| song.genre == index).collect();
-                let recordings: BTreeSet<&str> = songs.iter().map(|song| song.recording()).collect();
-                let (songs, recordings) = (songs.len(), recordings.len());
-                GenreInventory {
-                    genre: genre.clone(),
-                    songs,
-                    recordings,
-                    ..GenreInventory::default()
-                }
-            })
-            .collect();
-        for ((genre, stem, path), decoded) in stems.into_iter().zip(decoded_stems) {
-            let entry = &mut genres[genre];
-            entry.stems[stem.index()] += 1;
-            match report(path, decoded, &mut problems) {
-                Some(sound) => {
-                    entry.silent[stem.index()] += usize::from(sound.level < SILENT_DB);
-                    entry.shortest = if entry.longest == 0.0 {
-                        sound.seconds
-                    } else {
-                        entry.shortest.min(sound.seconds)
-                    };
-                    entry.longest = entry.longest.max(sound.seconds);
-                    entry.seconds += sound.seconds;
-                    *entry.rates.entry(sound.rate).or_default() += 1;
-                }
-                None => entry.unreadable[stem.index()] += 1,
+    pub(super) fn empty(data: &MessyMashup) -> Self {
+        let genre = |(index, genre): (usize, &String)| {
+            let songs = || data.songs.iter().filter(move |song| song.genre == index);
+            GenreInventory {
+                genre: genre.clone(),
+                songs: songs().count(),
+                recordings: songs()
+                    .map(|song| song.recording())
+                    .collect::<BTreeSet<_>>()
+                    .len(),
+                ..GenreInventory::default()
             }
-        }
-        let mut noise = NoiseInventory::default();
-        for (clip, decoded) in data.noises.iter().zip(decoded_noise) {
-            *noise.folds.entry(clip.fold).or_default() += 1;
-            match report(&clip.path, decoded, &mut problems) {
-                Some(sound) => {
-                    noise.silent += usize::from(sound.level < SILENT_DB);
-                    noise.seconds += sound.seconds;
-                    *noise.rates.entry(sound.rate).or_default() += 1;
-                }
-                None => noise.unreadable += 1,
-            }
-        }
-        problems.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
+        };
         Self {
-            genres,
-            noise,
+            genres: data.genres.iter().enumerate().map(genre).collect(),
+            noise: NoiseInventory::default(),
             mashups: data.mashups.len(),
-            problems,
+            tests: None,
+            problems: Vec::new(),
+        }
+    }
+
+    fn count(&mut self, file: &Looked<'_>) {
+        let facts = file.facts.as_ref().ok();
+        let silent = usize::from(facts.is_some_and(|facts| facts.level < SILENT_DB));
+        let unreadable = usize::from(facts.is_none());
+        let (seconds, rates) = match file.role {
+            Role::Stem(song, stem) => {
+                let genre = &mut self.genres[song.genre];
+                genre.stems[stem.index()] += 1;
+                genre.silent[stem.index()] += silent;
+                genre.unreadable[stem.index()] += unreadable;
+                span(facts, &mut genre.shortest, &mut genre.longest);
+                (&mut genre.seconds, &mut genre.rates)
+            }
+            Role::Noise(fold) => {
+                let noise = &mut self.noise;
+                *noise.folds.entry(fold).or_default() += 1;
+                noise.silent += silent;
+                noise.unreadable += unreadable;
+                (&mut noise.seconds, &mut noise.rates)
+            }
+            Role::Mashup => {
+                let tests = self.tests.get_or_insert_default();
+                tests.silent += silent;
+                tests.unreadable += unreadable;
+                span(facts, &mut tests.shortest, &mut tests.longest);
+                (&mut tests.seconds, &mut tests.rates)
+            }
+        };
+        if let Some(facts) = facts {
+            *seconds += facts.seconds;
+            *rates.entry(facts.rate).or_default() += 1;
         }
     }
 
@@ -204,83 +227,78 @@ impl Inventory {
         })
     }
 
+    /// Whether nothing is missing, unreadable or damaged.
+    pub fn is_whole(&self) -> bool {
+        !self.problems.iter().any(|problem| problem.kind.must_be_mended())
+    }
+
     /// The problems of one kind.
     pub fn problems_of(&self, kind: ProblemKind) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(move |problem| problem.kind == kind)
     }
 }
 
-/// Decodes a file in blocks, so that memory does not grow with its length.
-fn decode(path: &Path) -> std::result::Result<Decoded, String> {
-    let mut stream = AudioStream::open(path, &AudioLimits::default()).map_err(|error| error.to_string())?;
-    let rate = stream.sample_rate();
-    let (mut block, mut count, mut energy) = (Vec::new(), 0usize, 0.0f64);
-    loop {
-        block.clear();
-        let more = stream.next_block(&mut block).map_err(|error| error.to_string())?;
-        count += block.len();
-        energy += block.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
-        if !more {
-            break;
+/// Facts of every file, in order; those not known yet are found by decoding and become known.
+fn look<'a>(
+    files: Vec<(Role<'a>, &'a Path)>,
+    known: &mut KnownFacts,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Vec<Looked<'a>>> {
+    let mut looked = Vec::with_capacity(files.len());
+    for some in files.chunks(FILES_A_THREAD * rayon::current_num_threads()) {
+        let facts: Vec<_> = some
+            .par_iter()
+            .map(|&(_, path)| {
+                let stamp = Stamp::of(path).ok();
+                match stamp.and_then(|stamp| known.get(path, stamp)) {
+                    Some(facts) => (None, Ok(facts.clone())),
+                    None => (stamp, Facts::of(path)),
+                }
+            })
+            .collect();
+        for (&(role, path), (new, facts)) in some.iter().zip(facts) {
+            if let (Some(stamp), Ok(facts)) = (new, &facts) {
+                known.insert(path, stamp, facts.clone());
+            }
+            looked.push(Looked { role, path, facts });
         }
+        progress(looked.len(), files.len())?;
     }
-    if (count as f64) < LEAST_SECONDS * f64::from(rate) {
-        return Err(format!(
-            "it lasts {:.4} s, which is no sound to mix.",
-            count as f64 / f64::from(rate)
-        ));
-    }
-    Ok(Decoded {
-        seconds: count as f64 / f64::from(rate),
-        rate,
-        level: 10.0 * (energy / count as f64).log10(),
-        // Silence is told by the level, for which this module has its own threshold; loud noise is meant to be loud, and
-        // stems may be short.
-        warnings: stream
-            .warnings()
-            .iter()
-            .filter(|w| !["silence", "clipped", "short_clip"].contains(&w.code.as_str()))
-            .map(|w| w.message.clone())
-            .collect(),
-    })
+    Ok(looked)
 }
 
-/// Notes what is wrong with a file; gives back what could be decoded.
-fn report(
-    path: &Path,
-    decoded: std::result::Result<Decoded, String>,
-    problems: &mut Vec<Problem>,
-) -> Option<Decoded> {
-    let mut note = |kind, message| {
-        problems.push(Problem {
-            path: path.to_path_buf(),
-            kind,
-            message,
-        })
-    };
-    match decoded {
-        Ok(sound) => {
-            if sound.level < SILENT_DB {
-                note(
-                    ProblemKind::Silent,
-                    format!("RMS {:.0} dBFS", sound.level.max(-200.0)),
-                );
-            }
-            if !sound.warnings.is_empty() {
-                note(ProblemKind::Damaged, sound.warnings.join("; "));
-            }
-            Some(sound)
-        }
-        Err(message) => {
-            note(ProblemKind::Unreadable, message);
-            None
-        }
+/// Widens the span from the shortest to the longest length.
+fn span(facts: Option<&Facts>, shortest: &mut f64, longest: &mut f64) {
+    if let Some(Facts { seconds, .. }) = facts {
+        *shortest = if *longest == 0.0 {
+            *seconds
+        } else {
+            shortest.min(*seconds)
+        };
+        *longest = longest.max(*seconds);
     }
 }
 
 impl fmt::Display for Inventory {
     /// A table for people: a line per genre, a line for the noise, then the problems, at most ten of each kind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_counts(f)?;
+        self.write_problems(f, 10, Path::new(""))
+    }
+}
+
+impl Inventory {
+    /// All of it as text: as [`Inventory`] displays itself, with every problem and without `root` before the paths.
+    pub fn whole_text(&self, root: &Path) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self
+            .write_counts(&mut text)
+            .and_then(|()| self.write_problems(&mut text, usize::MAX, root));
+        text
+    }
+
+    fn write_counts(&self, f: &mut impl fmt::Write) -> fmt::Result {
         writeln!(
             f,
             "{:<12} {:>5} {:>10}  {:>5} {:>6} {:>5} {:>5}  {:>6} {:>10}  {:>15}  rates (Hz)",
@@ -313,7 +331,7 @@ impl fmt::Display for Inventory {
                 rates(&genre.rates)
             )?;
         }
-        let seconds: f64 = self.genres.iter().map(|genre| genre.seconds).sum();
+        let seconds: f64 = self.genres.iter().fold(0.0, |sum, genre| sum + genre.seconds);
         let songs: usize = self.genres.iter().map(|genre| genre.songs).sum();
         writeln!(
             f,
@@ -341,22 +359,40 @@ impl fmt::Display for Inventory {
             self.noise.unreadable,
             rates(&self.noise.rates)
         )?;
-        for (kind, title) in [
-            (ProblemKind::Unreadable, "unreadable files"),
-            (ProblemKind::Damaged, "damaged files (used as far as they go)"),
-            (ProblemKind::Silent, "silent files"),
-            (ProblemKind::Ignored, "files that are not used"),
-        ] {
+        let Some(tests) = self.tests.as_ref().filter(|tests| !tests.rates.is_empty()) else {
+            return Ok(());
+        };
+        writeln!(
+            f,
+            "test mashups: {:.1} minutes, {:.1} - {:.1} seconds each, {} silent, {} unreadable, {}",
+            tests.seconds / 60.0,
+            tests.shortest,
+            tests.longest,
+            tests.silent,
+            tests.unreadable,
+            rates(&tests.rates)
+        )
+    }
+
+    /// At most `most` problems of each kind, paths without `root` before them.
+    fn write_problems(&self, f: &mut impl fmt::Write, most: usize, root: &Path) -> fmt::Result {
+        let root_text = root.join("").display().to_string();
+        for kind in ProblemKind::ALL {
             let all: Vec<&Problem> = self.problems_of(kind).collect();
             if all.is_empty() {
                 continue;
             }
-            writeln!(f, "{} {title}:", all.len())?;
-            for problem in all.iter().take(10) {
-                writeln!(f, "  {}: {}", problem.path.display(), problem.message)?;
+            writeln!(f, "{} {}:", all.len(), kind.title())?;
+            for Problem { path, message, .. } in all.iter().take(most) {
+                let path = path.strip_prefix(root).unwrap_or(path);
+                let message = match root_text.as_str() {
+                    "" => message.clone(),
+                    root => message.replace(root, ""),
+                };
+                writeln!(f, "  {}: {message}", path.display())?;
             }
-            if all.len() > 10 {
-                writeln!(f, "  and {} more", all.len() - 10)?;
+            if all.len() > most {
+                writeln!(f, "  and {} more", all.len() - most)?;
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use super::{DatasetOptions, Mashup, MessyMashup, NoiseClip, Song, Stem, first_five};
+use super::{DatasetOptions, Mashup, MessyMashup, NoiseClip, Song, Stem, first_five, test_set};
 use crate::{Error, Result};
 
 /// Levels searched below a root: `/kaggle/input/competitions/<name>/messy_mashup/` needs four.
@@ -39,10 +39,11 @@ pub(super) fn open(roots: &[PathBuf], options: &DatasetOptions) -> Result<MessyM
         noises: Vec::new(),
         mashups: Vec::new(),
         ignored: Vec::new(),
+        missing: Vec::new(),
     };
     read_songs(&places.stems, options, &mut data)?;
     for folder in &places.esc50 {
-        read_esc50(folder, options, &mut data.noises)?;
+        read_esc50(folder, options, &mut data)?;
     }
     // ESC-50 and other collections took clips from the same recordings: those stay together.
     let folds: HashMap<String, u32> = data
@@ -64,7 +65,7 @@ pub(super) fn open(roots: &[PathBuf], options: &DatasetOptions) -> Result<MessyM
         }
     }
     for table in &places.tests {
-        read_test_table(table, &mut data.mashups)?;
+        test_set::read_table(table, &mut data.mashups)?;
     }
     Ok(data)
 }
@@ -100,15 +101,8 @@ impl Places {
                 match name.as_str() {
                     "genres_stems" => &mut self.stems,
                     "mashups" => &mut self.mashups,
+                    "esc-50-master" | "esc-50" => &mut self.esc50,
                     _ if path.join("meta/esc50.csv").is_file() => &mut self.esc50,
-                    "esc-50-master" | "esc-50" => {
-                        return Err(dataset(
-                            path,
-                            "lacks meta/esc50.csv, which tells the fold of each clip; \
-                            put it back, or give the folder as extra noise"
-                                .into(),
-                        ));
-                    }
                     _ => continue,
                 }
             } else if name == "test.csv" && beside_the_layout(path) {
@@ -131,6 +125,20 @@ impl Places {
             ESC-50-master/{audio,meta/esc50.csv} nor mashups/ was found in it or five levels below. A folder of songs \
             by genre becomes one by separating it into stems first".into()))
     }
+}
+
+/// The `test.csv` files at or below `root`.
+pub(super) fn test_tables(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut places = Places::default();
+    places.search(root, &mut HashSet::new())?;
+    if places.tests.is_empty() {
+        return Err(dataset(
+            root,
+            "has no test.csv beside mashups/ or genres_stems/; without it the ids to answer are not known"
+                .into(),
+        ));
+    }
+    Ok(places.tests)
 }
 
 /// Other data sets have a `test.csv` too; this one's stands beside its songs or its mashups.
@@ -156,6 +164,8 @@ fn read_songs(folders: &[PathBuf], options: &DatasetOptions, data: &mut MessyMas
                     .filter(|s| stems[s.index()].is_none())
                     .map(Stem::name)
                     .collect();
+                let should_be = |stem: &&str| song_folder.join(format!("{stem}.wav"));
+                data.missing.extend(lacking.iter().map(should_be));
                 if !lacking.is_empty() {
                     missing.push(format!("{id} ({})", lacking.join(", ")));
                 }
@@ -233,8 +243,15 @@ fn read_stems(folder: &Path, ignored: &mut Vec<PathBuf>) -> Result<[Option<PathB
     Ok(stems)
 }
 
-fn read_esc50(folder: &Path, options: &DatasetOptions, noises: &mut Vec<NoiseClip>) -> Result<()> {
+fn read_esc50(folder: &Path, options: &DatasetOptions, data: &mut MessyMashup) -> Result<()> {
     let table = folder.join("meta/esc50.csv");
+    if !table.is_file() {
+        return Err(dataset(
+            folder,
+            "lacks meta/esc50.csv, which tells the fold of each clip; put it back, or give the folder as extra noise"
+                .into(),
+        ));
+    }
     let audio = folder.join("audio");
     // The table says .wav; a copy may hold the clips as .flac. The name without extension decides.
     let files: BTreeMap<String, PathBuf> = sounds(&audio)?
@@ -262,7 +279,7 @@ fn read_esc50(folder: &Path, options: &DatasetOptions, noises: &mut Vec<NoiseCli
                 )
             })?;
         match files.get(&name) {
-            Some(path) => noises.push(NoiseClip {
+            Some(path) => data.noises.push(NoiseClip {
                 id: format!("ESC-50/{name}"),
                 path: path.clone(),
                 fold,
@@ -271,6 +288,8 @@ fn read_esc50(folder: &Path, options: &DatasetOptions, noises: &mut Vec<NoiseCli
         }
     }
     if missing.is_empty() || options.allow_missing_stems {
+        let should_be = |name: String| audio.join(name + ".wav");
+        data.missing.extend(missing.into_iter().map(should_be));
         return Ok(());
     }
     Err(dataset(
@@ -370,32 +389,8 @@ fn make_unique(noises: &mut [NoiseClip]) {
     noises.sort_by(|a, b| a.id.cmp(&b.id));
 }
 
-fn read_test_table(table: &Path, mashups: &mut Vec<Mashup>) -> Result<()> {
-    let folder = table.parent().unwrap_or(Path::new("."));
-    // Ids are copied as text: a reader that trims or parses them would turn 0001 into 1 and spoil the submission.
-    let mut reader = csv::Reader::from_path(table).map_err(csv_error(table))?;
-    let headers = reader.headers().map_err(csv_error(table))?.clone();
-    let [id_column, name_column] = columns(table, &headers, ["id", "filename"])?;
-    for row in reader.records() {
-        let row = row.map_err(csv_error(table))?;
-        let name = row.get(name_column).unwrap_or_default().trim().replace('\\', "/");
-        let direct = folder.join(&name);
-        let below = folder.join("mashups").join(&name);
-        let path = if direct.exists() || !below.exists() {
-            direct
-        } else {
-            below
-        };
-        mashups.push(Mashup {
-            id: row.get(id_column).unwrap_or_default().to_string(),
-            path,
-        });
-    }
-    Ok(())
-}
-
 /// Positions of the named columns (case, blanks and a byte order mark do not matter).
-fn columns<const N: usize>(
+pub(super) fn columns<const N: usize>(
     table: &Path,
     headers: &csv::StringRecord,
     names: [&str; N],
@@ -424,7 +419,7 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Sound files directly in `folder`, sorted by name, hidden ones left out.
-fn sounds(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn sounds(folder: &Path) -> Result<Vec<PathBuf>> {
     entries(folder, |path| is_sound(path) && path.is_file())
 }
 
@@ -473,14 +468,14 @@ fn stem_name(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn dataset(path: &Path, message: String) -> Error {
+pub(super) fn dataset(path: &Path, message: String) -> Error {
     Error::Dataset {
         path: path.to_path_buf(),
         message,
     }
 }
 
-fn csv_error(table: &Path) -> impl Fn(csv::Error) -> Error {
+pub(super) fn csv_error(table: &Path) -> impl Fn(csv::Error) -> Error {
     move |error| dataset(table, format!("is not a readable table: {error}"))
 }
 

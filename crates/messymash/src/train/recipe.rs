@@ -110,6 +110,9 @@ pub struct DataSettings {
     pub allow_missing_stems: bool,
     /// Further folders of noise.
     pub extra_noise: Vec<PathBuf>,
+    /// An inventory of the data that lies elsewhere than at the top of its folder (where that cannot be written).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<PathBuf>,
 }
 
 impl Default for TrainConfig {
@@ -198,8 +201,13 @@ impl TrainConfig {
     /// The same recipe with paths that mean the same from every folder, since a run may be resumed from another one.
     pub(super) fn with_absolute_paths(&self) -> Result<Self> {
         let mut config = self.clone();
-        for folder in &mut config.data.extra_noise {
-            *folder = std::path::absolute(&*folder).map_err(Error::io(&*folder))?;
+        for path in config
+            .data
+            .extra_noise
+            .iter_mut()
+            .chain(&mut config.data.inventory)
+        {
+            *path = std::path::absolute(&*path).map_err(Error::io(&*path))?;
         }
         if let Some(init) = config
             .init

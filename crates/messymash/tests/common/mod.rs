@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // each test binary uses a part; a failed unwrap is a failed test
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use messymash::Waveform;
 
@@ -100,4 +100,52 @@ frequency_width = 3
 time_width = 4
 "#
     )
+}
+
+/// Writes a data set with the competition's true layout and its defects below `root`, one level deeper than it is unpacked:
+/// `root/messy_mashup/{genres_stems,ESC-50-master,mashups,test.csv,sample_submission.csv}`. Stems and noise are those of
+/// [`write_data`]; one bass is silent, one song has `others.wav`, one stem is shorter than its sisters. Six mashups (22,050 Hz,
+/// mono, 0.4 to 0.9 s) have the zero-padded ids 0001 to 0006 and stand in this order: 2, 1, 3, 4, 5, 6. `.DS_Store` and AppleDouble files
+/// lie about. Gives back `root/messy_mashup`.
+pub fn write_competition(root: &Path) -> PathBuf {
+    let root = root.join("messy_mashup");
+    write_data(&root);
+    let stems = root.join("genres_stems");
+    let second = RATE as usize;
+    let song = stems.join("rock/song1");
+    fs::rename(song.join("other.wav"), song.join("others.wav")).unwrap();
+    let write = |path: PathBuf, samples, rate| Waveform::new(samples, rate).write_wav(path).unwrap();
+    write(stems.join("blues/song2/bass.wav"), vec![0.0; second], RATE);
+    write(
+        stems.join("rock/song3/drums.wav"),
+        hiss(99, second / 2, 0.3),
+        RATE,
+    );
+    let mashups = root.join("mashups");
+    fs::create_dir_all(&mashups).unwrap();
+    let (mut test, mut sample) = (String::from("id,filename\n"), String::from("id,genre\n"));
+    for number in [2u64, 1, 3, 4, 5, 6] {
+        let name = format!("song{number:04}.wav");
+        let samples = 22_050 * (3 + number as usize) / 10;
+        write(
+            mashups.join(&name),
+            hiss(number, samples, 0.1 + 0.1 * number as f32),
+            22_050,
+        );
+        test += &format!("{number:04},mashups/{name}\n");
+        sample += &format!("{number:04},jazz\n");
+    }
+    fs::write(root.join("test.csv"), test).unwrap();
+    fs::write(root.join("sample_submission.csv"), sample).unwrap();
+    for folder in [&root, &stems, &stems.join("blues"), &mashups] {
+        fs::write(folder.join(".DS_Store"), b"\0\0\0\x01Bud1").unwrap();
+    }
+    for path in [
+        song.join("._drums.wav"),
+        mashups.join("._song0001.wav"),
+        root.join("._test.csv"),
+    ] {
+        fs::write(path, b"\0\x05\x16\x07").unwrap();
+    }
+    root
 }
