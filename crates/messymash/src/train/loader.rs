@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use messymash_kernels::cross_entropy::smoothed;
+
 use super::TrainConfig;
 use crate::checkpoint::Checkpoint;
 use crate::dataset::{MessyMashup, Split};
@@ -18,8 +20,8 @@ const AUGMENT: u64 = 0x4155_474D;
 pub(super) struct Examples {
     /// `[batch_size, max_length, num_mel_bins]`.
     pub(super) input_values: Vec<f32>,
-    /// A class a mashup.
-    pub(super) targets: Vec<usize>,
+    /// The wanted probability of each label: `[batch_size, labels]`.
+    pub(super) targets: Vec<f32>,
     /// Patches that are kept, as many for each mashup: `[batch_size, kept]`.
     pub(super) keep: Vec<usize>,
 }
@@ -92,6 +94,11 @@ impl Loader<'_> {
         Ok((self.extractor.extract(&waveform.samples)?, class))
     }
 
+    /// The wanted probabilities for a class.
+    fn target(&self, class: usize) -> Vec<f32> {
+        smoothed(&[class], self.labels.len(), self.config.label_smoothing as f32)
+    }
+
     /// The batch of one step, with masks and dropped patches.
     pub(super) fn batch(&self, step: u64) -> Result<Examples> {
         let per_epoch = self.config.steps_per_epoch();
@@ -111,7 +118,7 @@ impl Loader<'_> {
                 .specaugment
                 .apply(&mut features, self.extractor.num_mel_bins, 0.0, mask_seed);
             batch.input_values.append(&mut features);
-            batch.targets.push(class);
+            batch.targets.append(&mut self.target(class));
             let mut numbers: Vec<usize> = (0..self.patches).collect();
             if kept < self.patches {
                 random.shuffle(&mut numbers);
