@@ -262,6 +262,32 @@ pub struct Loaded {
     pub average: Option<Average>,
 }
 
+/// The split that the bundled model was trained with.
+///
+/// # Errors
+/// None in a library that was built whole.
+pub fn split_of_bundled() -> Result<Split> {
+    let text = include_str!("../../../models/default/split.json");
+    serde_json::from_str(text).map_err(|e| Error::Config(format!("the bundled split.json: {e}")))
+}
+
+/// The split that the model in a directory was trained with: its own `split.json`, or that of the run whose `best/` or `last/`
+/// it is; `None` where nobody tells.
+///
+/// # Errors
+/// Those of [`Split::load`].
+pub fn split_of(model: &Path) -> Result<Option<Split>> {
+    let absolute = std::path::absolute(model).map_err(Error::io(model))?;
+    let of_run = absolute.parent().filter(|run| run.join(CONFIG).is_file());
+    [Some(&*absolute), of_run]
+        .into_iter()
+        .flatten()
+        .map(|folder| folder.join(SPLIT))
+        .find(|path| path.is_file())
+        .map(|path| Split::load(&path))
+        .transpose()
+}
+
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK);
     let file = OpenOptions::new()

@@ -129,6 +129,30 @@ fn with_nothing_optional_it_is_the_sum_of_its_stems() {
 }
 
 #[test]
+fn a_whole_song_is_the_sum_of_its_own_stems_at_full_level() {
+    let (data, cache) = world(plain);
+    let songs = all_songs(&data);
+    let remixer =
+        Remixer::with_cache(&data, &songs, &[1], RemixOptions::default(), Arc::clone(&cache)).unwrap();
+    let (remix, sound) = remixer.whole(&songs[1]).unwrap();
+    assert_eq!((remix.songs(), remix.noises.len()), (vec![songs[1].clone()], 0));
+    assert_eq!(sound.samples.len(), 15 * RATE as usize);
+    let mut sum = vec![0.0f32; sound.samples.len()];
+    for stem in Stem::ALL {
+        let path = PathBuf::from(format!("/memory/{}/{}.wav", songs[1], stem.name()));
+        for (out, x) in sum.iter_mut().zip(&cache.get(&path).unwrap()[..]) {
+            *out += x;
+        }
+    }
+    let scale = 1.0 / peak(&sum);
+    for (x, wanted) in sound.samples.iter().zip(&sum) {
+        assert!((x - wanted * scale).abs() < 1e-6);
+    }
+    let error = remixer.whole("rock/nobody").unwrap_err().to_string();
+    assert!(error.contains("rock/nobody"), "{error}");
+}
+
+#[test]
 fn a_recipe_remakes_the_sound_sample_for_sample_after_json() {
     for scope in [TempoScope::Mashup, TempoScope::Stem] {
         let options = RemixOptions {
