@@ -4,6 +4,7 @@
 //! randomness of example i in epoch e comes from (seed, e, i), so there is nothing random to save, and a resumed run takes
 //! the very steps that the uninterrupted one would have taken.
 
+mod augment;
 mod loader;
 mod recipe;
 
@@ -15,6 +16,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde_json::json;
 
+pub use augment::{Bandwidth, Mixup};
 pub use recipe::{DataSettings, ModelShape, TrainConfig, Validation};
 
 use self::loader::{Examples, Loaders};

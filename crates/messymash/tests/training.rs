@@ -146,7 +146,8 @@ fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
 /// Everything of the recipe that a resumption could upset, in one.
 fn rich_recipe(epochs: u64) -> String {
     let settings = "frozen_body_steps = 3\nhead_rate_factor = 10.0\nlayer_decay = 0.7\nema_decay = 0.9\nsave_every_steps";
-    common::recipe(epochs).replace("save_every_steps", settings)
+    let tables = "\n[mixup]\nprobability = 0.5\n\n[bandwidth]\nprobability = 0.5\n";
+    common::recipe(epochs).replace("save_every_steps", settings) + tables
 }
 
 #[test]
@@ -207,6 +208,22 @@ fn the_body_stands_still_while_it_is_frozen_and_the_average_is_what_is_kept() {
         .unwrap(),
     );
     assert_eq!(*best.ast.weights(), average);
+}
+
+#[test]
+fn mixup_and_bandwidth_change_the_training_and_off_they_change_nothing() {
+    let plain = common::recipe(1);
+    let of = |tables: &str| {
+        let world = World::new(&format!("{plain}\n{tables}"));
+        world.train("run", &mut listen).unwrap();
+        fs::read(world.path("run/last/model.safetensors")).unwrap()
+    };
+    let without = of("");
+    let off = of("[mixup]\nprobability = 0.0\nalpha = 5.0\n[bandwidth]\nprobability = 0.0");
+    assert!(without == off);
+    let mixed = of("[mixup]\nprobability = 0.5");
+    let cut = of("[bandwidth]\nprobability = 0.5");
+    assert!(mixed != without && cut != without && mixed != cut);
 }
 
 #[test]
@@ -428,6 +445,14 @@ fn a_recipe_with_a_mistake_names_it() {
         ("layer_decay = 1.1", "layer_decay"),
         ("head_rate_factor = -1.0", "head_rate_factor"),
         ("ema_decay = 1.0", "ema_decay"),
+        ("[mixup]\nprobability = 1.5", "mixup.probability"),
+        ("[mixup]\nalpha = 0.0", "mixup.alpha"),
+        (
+            "batch_size = 1\nmicro_batch = 1\n[mixup]\nprobability = 0.1",
+            "batch_size is 1",
+        ),
+        ("[bandwidth]\nprobability = nan", "bandwidth.probability"),
+        ("[bandwidth]\nhertz = [8000.0, 5000.0]", "bandwidth.hertz"),
         ("frozen_body_steps = 99999999999", "frozen_body_steps"),
         ("init = \"x\"\n[model]\nhidden_size = 8", "init"),
         ("loader_threads = 1000000", "loader_threads"),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::augment::{Bandwidth, Mixup};
 use crate::ast::{Ast, AstConfig, Trained, Weights};
 use crate::checkpoint::{Checkpoint, NewHead, resolve};
 use crate::features::FeatureExtractor;
@@ -77,6 +78,10 @@ pub struct TrainConfig {
     pub remix: RemixOptions,
     /// Masks on the features of training mashups.
     pub specaugment: SpecAugment,
+    /// Mixing of two training mashups, and of what they are.
+    pub mixup: Mixup,
+    /// Training mashups without their highest frequencies.
+    pub bandwidth: Bandwidth,
 }
 
 /// The shape of a new model; the keys are those of `config.json`.
@@ -150,6 +155,8 @@ impl Default for TrainConfig {
             data: DataSettings::default(),
             remix: RemixOptions::default(),
             specaugment: SpecAugment::default(),
+            mixup: Mixup::default(),
+            bandwidth: Bandwidth::default(),
         }
     }
 }
@@ -307,6 +314,8 @@ impl TrainConfig {
         if self.init.is_some() && self.model.is_some() {
             return fail("[model] gives the shape of a new model, but init names a model that has its own; leave one out".into());
         }
+        self.mixup.check(self.batch_size)?;
+        self.bandwidth.check()?;
         self.remix.check()
     }
 
