@@ -470,15 +470,60 @@ fn a_recipe_with_a_mistake_names_it() {
     assert_eq!(TrainConfig::load(&path).unwrap(), TrainConfig::default());
 }
 
+/// The folder of the repository's recipes.
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
+}
+
 #[test]
 fn every_recipe_of_the_repository_is_valid() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
-    let recipes: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
+    let recipes: Vec<PathBuf> = [configs(), configs().join("ablation")]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
+        .filter(|path| !path.is_dir())
         .collect();
-    assert!(!recipes.is_empty());
+    assert!(recipes.len() >= 7, "{recipes:?}");
     for recipe in recipes {
         TrainConfig::load(&recipe).unwrap();
     }
+}
+
+#[test]
+fn recipes_of_the_ablation_differ_in_what_their_names_say() {
+    let [own, cross, noise, full] = ["1-own-song", "2-cross-song", "3-noise", "4-full"]
+        .map(|name| TrainConfig::load(&configs().join(format!("ablation/{name}.toml"))).unwrap());
+    assert_eq!(own.remix.own_song_probability, 1.0);
+    assert!(!own.remix.wants_noise());
+    let mut same = own.clone();
+    same.remix.own_song_probability = 0.0;
+    assert_eq!(same, cross);
+    same.remix.noise_counts = RemixOptions::default().noise_counts;
+    assert_eq!(same, noise);
+    // All of the last step, and nothing else.
+    same.remix = RemixOptions {
+        gain_probability: full.remix.gain_probability,
+        gain: full.remix.gain,
+        tempo_probability: full.remix.tempo_probability,
+        tempo: full.remix.tempo,
+        ..same.remix
+    };
+    same.specaugment = full.specaugment.clone();
+    (same.mixup, same.bandwidth) = (full.mixup.clone(), full.bandwidth.clone());
+    assert_eq!(same, full);
+    for probability in [
+        full.remix.gain_probability,
+        full.remix.tempo_probability,
+        full.mixup.probability,
+        full.bandwidth.probability,
+    ] {
+        assert!(probability > 0.0);
+    }
+    assert_eq!(
+        (noise.specaugment.frequency_masks, noise.specaugment.time_masks),
+        (0, 0)
+    );
+    assert!(full.specaugment.frequency_masks > 0 && full.specaugment.time_masks > 0);
+    // Twelve runs of some six minutes on two cores.
+    assert!(own.epochs * own.mashups_per_epoch <= 21_000);
 }
