@@ -100,11 +100,12 @@ fn ablate(args: &Args, on_step: &mut dyn FnMut(u64) -> messymash::Result<()>) ->
             eprintln!("{}, seed {seed}", recipe.name);
             let mut config = recipe.config.clone();
             (config.seed, config.validation.seed) = (seed, seed);
+            let begun = is_begun(&run, &config)?;
             if !JUDGED
                 .iter()
                 .all(|(name, _)| judged_file(&run, name, args).is_file())
             {
-                train_on(&config, &args.data, &run, on_step)?;
+                train_on((&config, begun), &args.data, &run, on_step)?;
                 judge(args, &run, (&data, &cache))?;
             }
             results.insert((n, seed), figures(args, &run)?);
@@ -146,9 +147,24 @@ fn recipes(args: &Args) -> Result<Vec<Recipe>> {
     paths.iter().map(read).collect()
 }
 
+/// Whether a run of this recipe has been begun; an error if it is one of another recipe.
+fn is_begun(run: &Path, config: &TrainConfig) -> Result<bool> {
+    // The last file that a run is begun with: without it, a run was killed before its first step.
+    if !run.join("environment.json").is_file() {
+        return Ok(false);
+    }
+    if TrainConfig::load(&run.join("config.toml"))? != *config {
+        bail!(
+            "{} was trained by another recipe, or with other noise: choose another --out, or remove that folder",
+            run.display()
+        );
+    }
+    Ok(true)
+}
+
 /// Trains, from the start or from where it was stopped; does nothing where the training is at its end.
 fn train_on(
-    config: &TrainConfig,
+    (config, begun): (&TrainConfig, bool),
     data: &[PathBuf],
     run: &Path,
     on_step: &mut dyn FnMut(u64) -> messymash::Result<()>,
@@ -177,15 +193,7 @@ fn train_on(
         }
         TrainEvent::Note(_) => Ok(()),
     };
-    // The last file that a run is begun with: without it, a run was killed before its first step.
-    let result = if run.join("environment.json").is_file() {
-        let before = TrainConfig::load(&run.join("config.toml"))?;
-        if before != *config {
-            bail!(
-                "{} was trained by another recipe, or with other noise: choose another --out, or remove that folder",
-                run.display()
-            );
-        }
+    let result = if begun {
         resume(run, &mut on_event)
     } else {
         for file in ["lock", "config.toml", "data.json", "split.json"] {
@@ -482,7 +490,6 @@ mod tests {
         );
         // All done: nothing is trained, and another recipe is not taken for this one.
         ablate(&args, &mut |_| panic!("a step was taken")).unwrap();
-        fs::remove_file(args.out.join("1-plain-seed1/judged-clean.json")).unwrap();
         let recipe = args.recipes.join("1-plain.toml");
         let other = fs::read_to_string(&recipe).unwrap().replace("3e-3", "2e-3");
         fs::write(&recipe, other).unwrap();

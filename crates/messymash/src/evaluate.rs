@@ -23,6 +23,12 @@ fn deviations(freedom: f64) -> f64 {
 /// A figure of merit.
 type Figure = fn(&Confusion) -> f64;
 
+/// Whether a sound belongs to a band.
+type Within<'a> = &'a dyn Fn(&Judged) -> bool;
+
+/// By song: its genre, and a figure of everything but the sounds that it is part of.
+type Without = BTreeMap<String, (usize, f64)>;
+
 /// One judged sound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
@@ -285,7 +291,7 @@ impl Evaluation {
     }
 
     /// Figures of what is within each band; empty bands are left out.
-    fn bands<const N: usize>(&self, bands: [(&str, &dyn Fn(&Judged) -> bool); N]) -> Vec<Band> {
+    fn bands<const N: usize>(&self, bands: [(&str, Within<'_>); N]) -> Vec<Band> {
         let measured = bands.into_iter().map(|(name, within)| {
             let confusion = self.confusion_of(|i| f64::from(u8::from(within(&self.items[i]))));
             Band {
@@ -342,7 +348,7 @@ fn reach(without: impl Iterator<Item = (usize, f64)>, songs: usize) -> f64 {
 /// Those of [`Evaluation::measure`].
 pub fn loss_by_mess(clean: &Evaluation, messy: &Evaluation) -> Result<Interval> {
     let figure: Figure = Confusion::macro_f1;
-    let side = |evaluation: &Evaluation| -> Result<(f64, BTreeMap<String, (usize, f64)>)> {
+    let side = |evaluation: &Evaluation| -> Result<(f64, Without)> {
         let confusion = evaluation.measure()?.confusion;
         let without = evaluation.without_each_song(figure, &confusion, &evaluation.items_by_song());
         let owned = without.into_iter().map(|(song, f)| (song.to_string(), f));
@@ -357,7 +363,7 @@ pub fn loss_by_mess(clean: &Evaluation, messy: &Evaluation) -> Result<Interval> 
         .collect();
     // Leaving out a song that one side lacks changes nothing there.
     let without = songs.iter().map(|(song, genre)| {
-        let of = |side: &BTreeMap<String, (usize, f64)>, all| side.get(*song).map_or(all, |(_, f)| *f);
+        let of = |side: &Without, all| side.get(*song).map_or(all, |(_, f)| *f);
         (*genre, of(&clean_without, clean) - of(&messy_without, messy))
     });
     let reach = reach(without, songs.len());
