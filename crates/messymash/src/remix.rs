@@ -12,6 +12,7 @@ mod draw;
 mod folder;
 mod options;
 mod playback;
+mod tempo;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

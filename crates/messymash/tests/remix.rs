@@ -450,6 +450,50 @@ fn each_option_has_its_effect_and_only_that() {
 }
 
 #[test]
+fn stems_are_brought_to_one_beat() {
+    // Bursts on every beat; each song has a tempo of its own, within reach of the others. Vocals have no beat.
+    let per_minute = |id: &str| 100.0 + 4.0 * f64::from(id.as_bytes()[id.len() - 1] - b'0');
+    let pulsing = |id: &str, stem: Stem| -> Vec<f32> {
+        let mut sound = plain(id, stem);
+        if stem != Stem::Vocals {
+            let every = 60.0 / per_minute(id);
+            for (i, x) in sound.iter_mut().enumerate() {
+                let since = i as f64 / f64::from(RATE) % every;
+                *x *= (-since / 0.03).exp() as f32 + 0.001;
+            }
+        }
+        sound
+    };
+    let remixer = remixer_of(
+        pulsing,
+        RemixOptions {
+            tempo_probability: 1.0,
+            tempo: [0.8, 1.25],
+            tempo_scope: TempoScope::Beat,
+            seconds: 5.0,
+            ..bare()
+        },
+    );
+    let mut changed = 0;
+    for index in 0..40 {
+        let (remix, sound) = remixer.make(4, 0, index).unwrap();
+        assert_eq!(remixer.render(&remix).unwrap(), sound);
+        let anchor = per_minute(&remix.parts[0].song);
+        assert_eq!((remix.parts[0].stem, remix.parts[0].tempo), (Stem::Drums, 1.0));
+        for part in &remix.parts {
+            if part.stem == Stem::Vocals {
+                assert_eq!(part.tempo, 1.0);
+            } else {
+                let heard = per_minute(&part.song) * part.tempo;
+                assert!((heard / anchor - 1.0).abs() < 0.012, "{heard} against {anchor}");
+                changed += usize::from(part.tempo != 1.0);
+            }
+        }
+    }
+    assert!(changed > 40, "{changed}");
+}
+
+#[test]
 fn near_silent_crops_are_passed_over() {
     // The first 10 s of every stem, and all of songs 0 and 1, are near silent.
     let quiet = |id: &str, stem: Stem| -> Vec<f32> {
