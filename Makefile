@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check deny reference bench-peers growth compare-precision emulate-avx512 sample golden
+.PHONY: test check deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -30,6 +30,9 @@ growth:          ## how time and memory grow, a table and docs/growth.svg
 compare-precision: ## the same answers in eight bits as in f32, on the sound files of DATA
 	cargo build --release
 	python3 tools/compare_precision.py $(DATA)
+
+ablation:        ## what each part of the recipe is worth: make ablation DATA="DIR ..." [NOISE="DIR ..."] [SEEDS="1 2 3"] [OUT=DIR]
+	cargo run --release --example ablation -- $(DATA:%=--data %) $(NOISE:%=--noise %) --seeds $(or $(SEEDS),1 2 3) --out $(or $(OUT),runs/ablation)
 
 emulate-avx512:  ## the tests of the kernels on an emulated CPU with AVX-512 and VNNI (needs Debian packages, see its head)
 	tools/emulate_avx512.sh

@@ -10,11 +10,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use messymash::ast::{Activations, Ast, AstConfig, Batch, Inference, Precision, Workspace};
+use messymash::ast::{Activations, Ast, AstConfig, Batch, Inference, Precision, Trained, Workspace};
 use messymash::audio::{AudioLimits, AudioStream};
 use messymash::checkpoint::Checkpoint;
 use messymash::fbank::{Fbank, FbankOptions};
-use messymash::optim::AdamW;
+use messymash::optim::{AdamW, Rates};
 use messymash::random::Random;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -118,11 +118,12 @@ fn train(args: &Args) -> Result<()> {
     let mut activations = Activations::default();
     let mut gradients = ast.weights().zeros_like();
     let mut optimizer = AdamW::new(ast.weights(), 0.01);
-    let targets: Vec<usize> = (0..args.batch).map(|i| i % ast.config().id2label.len()).collect();
+    let classes: Vec<usize> = (0..args.batch).map(|i| i % ast.config().id2label.len()).collect();
+    let targets = ast.targets(&classes, 0.1)?;
     repeat(args.repeats, || {
         gradients.clear();
-        ast.forward_backward(batch, &targets, 0.1, &mut gradients, &mut activations)?;
-        optimizer.step(ast.weights_mut(), &gradients, 1e-5, 1.0);
+        ast.forward_backward(batch, &targets, Trained::All, &mut gradients, &mut activations)?;
+        optimizer.step(ast.weights_mut(), &gradients, Rates::uniform(1e-5), 1.0);
         Ok(())
     })
 }

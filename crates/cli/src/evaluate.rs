@@ -1,4 +1,4 @@
-//! `messymash evaluate`: how good a model is, on mashups or on whole songs.
+//! `messymash evaluate`: how good a model is, by a protocol, on mashups or on whole songs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use messymash::audio::AudioLimits;
+use messymash::checkpoint::resolve;
 use messymash::dataset::{Split, recording};
-use messymash::evaluate::{Evaluation, Interval, Measures, evaluate_mashups, evaluate_songs};
+use messymash::evaluate::{
+    Evaluation, Interval, Measures, Protocol, evaluate_mashups, evaluate_songs, evaluate_whole, loss_by_mess,
+};
 use messymash::remix::{RemixOptions, Remixer};
+use messymash::run::{split_of, split_of_bundled};
 use messymash::train::TrainConfig;
 use messymash::{Classifier, atomic, report};
 
@@ -18,11 +22,15 @@ use crate::input::{DataArgs, ModelArgs, ThreadArgs, WindowArgs, printable};
 use crate::progress::Progress;
 use crate::{Outcome, interrupt};
 
-/// Judge a model by labelled sound: by mashups with noise (--data), or by whole songs as they are (--songs).
+/// Judge a model by labelled sound: by a protocol (--protocol), by mashups with noise (--data), or by whole songs as they are (--songs).
 ///
 /// Prints macro F1 with its 95 % interval (which allows for shared songs), and writes a report for people (report.html, report.md), the
 /// confusion matrix as a picture (confusion.svg) and every answer (evaluation.json). With the split.json of a training run,
 /// only songs and noise that the training never heard are used, unless --side train asks for the others.
+///
+/// A protocol judges by 2,000 mashups that are always the same for the same data, prints figures by genre, by signal-to-noise ratio and by
+/// number of noises, and compares with the same songs clean (reported in the sub-folder clean). What the model was trained on is read
+/// from the split.json beside it or in its run; songs or noise that would leak are refused.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -34,17 +42,20 @@ pub struct Args {
     songs: Option<PathBuf>,
     #[command(flatten)]
     windows: WindowArgs,
-    /// The split.json of the training run. Left out: all songs, and all noise
+    /// A named choice of songs, noise and mashups, so that figures can be compared
+    #[arg(long, conflicts_with_all = ["songs", "side"])]
+    protocol: Option<ProtocolArg>,
+    /// The split.json of the training run. Left out: all songs and all noise; with --protocol, what lies beside the model
     #[arg(long, value_name = "FILE")]
     split: Option<PathBuf>,
     /// Whose songs to use, of the split. Noise is always that which training never heard
     #[arg(long, default_value = "validation", requires = "split")]
     side: Side,
-    /// How many mashups to judge by
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    mashups: u64,
+    /// How many mashups to judge by. Left out: 1000; with --protocol, 2000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    mashups: Option<u64>,
     /// Another seed gives other mashups; the same seed gives the same ones
-    #[arg(long, value_name = "S", default_value_t = 1000)]
+    #[arg(long, value_name = "S", default_value_t = Protocol::SEED)]
     seed: u64,
     /// A training recipe whose [remix] settings are used. Left out: the defaults
     #[arg(long, value_name = "FILE")]
@@ -56,9 +67,19 @@ pub struct Args {
     threads: ThreadArgs,
 }
 
-/// Why there is nothing to judge by.
-const NO_UNHEARD_SONG: &str =
-    "the split keeps no song from training; use --side train to judge by training songs";
+/// The sub-folder of the report on clean songs.
+const CLEAN: &str = "clean";
+
+/// Mashups without a protocol.
+const MASHUPS: u64 = 1000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProtocolArg {
+    /// Noisy mashups of songs that the training never heard
+    UnseenSongs,
+    /// New mashups of the training songs in unheard noise: the competition's task
+    NewMashups,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Side {
@@ -68,98 +89,191 @@ enum Side {
     Validation,
 }
 
+impl Args {
+    /// The protocol asked for, by its name or by the side of a split; `None` for all songs and all noise.
+    fn protocol(&self) -> Option<Protocol> {
+        match (self.protocol, self.side) {
+            (Some(ProtocolArg::UnseenSongs), _) => Some(Protocol::UnseenSongs),
+            (Some(ProtocolArg::NewMashups), _) => Some(Protocol::NewMashups),
+            (None, _) if self.split.is_none() => None,
+            (None, Side::Validation) => Some(Protocol::UnseenSongs),
+            (None, Side::Train) => Some(Protocol::NewMashups),
+        }
+    }
+
+    /// The split that the model was trained with, if anything tells.
+    fn trained(&self) -> Result<Option<Split>> {
+        let Some(model) = &self.model.model else {
+            return Ok(Some(split_of_bundled()?));
+        };
+        Ok(split_of(&resolve(model)?)?)
+    }
+
+    /// The split to judge by, and the one that the model was trained with.
+    fn splits(&self) -> Result<Option<(Split, Split)>> {
+        let given = self.split.as_deref().map(Split::load).transpose()?;
+        let trained = self.trained()?;
+        match (given, trained) {
+            (None, _) if self.protocol.is_none() => Ok(None),
+            (Some(given), Some(trained)) => Ok(Some((given, trained))),
+            (Some(only), None) | (None, Some(only)) => Ok(Some((only.clone(), only))),
+            (None, None) => bail!(
+                "nothing tells what this model was trained on: give the split.json of its training run with --split"
+            ),
+        }
+    }
+}
+
 pub fn run(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let classifier = args.model.load()?;
     interrupt::listen()?;
-    let split = args.split.as_deref().map(Split::load).transpose()?;
-    let evaluation = match &args.songs {
-        Some(folder) => judge_songs(args, &classifier, folder, split)?,
-        None => judge_mashups(args, &classifier, split)?,
+    let evaluations = match &args.songs {
+        Some(folder) => vec![judge_songs(args, &classifier, folder)?],
+        None => judge_mashups(args, &classifier)?,
     };
-    for failure in &evaluation.failures {
-        eprintln!("{}", printable(failure));
-    }
-    let measures = evaluation.measure()?;
-    write_report(&args.out, &evaluation, &measures)?;
-    let shown = |i: Interval| format!("{:.4} [{:.4}, {:.4}]", i.value, i.low, i.high);
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", evaluation.title)?;
-    writeln!(out, "macro F1  {}", shown(measures.macro_f1))?;
-    writeln!(out, "accuracy  {}", shown(measures.accuracy))?;
-    writeln!(out, "report    {}", args.out.join("report.html").display())?;
-    Ok(if evaluation.failures.is_empty() {
-        Outcome::AllWell
-    } else {
-        Outcome::SomeFailed
-    })
+    let mut outcome = Outcome::AllWell;
+    for (n, evaluation) in evaluations.iter().enumerate() {
+        for failure in &evaluation.failures {
+            eprintln!("{}", printable(failure));
+            outcome = Outcome::SomeFailed;
+        }
+        let measures = evaluation.measure()?;
+        let folder = if n == 0 {
+            args.out.clone()
+        } else {
+            args.out.join(CLEAN)
+        };
+        make_folder(&folder)?;
+        write_report(&folder, evaluation, &measures)?;
+        writeln!(out, "{}", evaluation.title)?;
+        writeln!(out, "macro F1  {}", shown(measures.macro_f1))?;
+        writeln!(out, "accuracy  {}", shown(measures.accuracy))?;
+        if args.protocol.is_some() && n == 0 {
+            print_details(&mut out, evaluation, &measures)?;
+        }
+        writeln!(out, "report    {}", folder.join("report.html").display())?;
+    }
+    if let [messy, clean] = &evaluations[..] {
+        writeln!(
+            out,
+            "\nclean minus messy, macro F1  {}",
+            shown(loss_by_mess(clean, messy)?)
+        )?;
+        writeln!(out, "in brackets: 95 % intervals, jackknife over songs")?;
+    }
+    Ok(outcome)
 }
 
-fn judge_mashups(args: &Args, classifier: &Classifier, split: Option<Split>) -> Result<Evaluation> {
+fn shown(i: Interval) -> String {
+    format!("{:.4} [{:.4}, {:.4}]", i.value, i.low, i.high)
+}
+
+/// Figures by genre, by signal-to-noise ratio and by number of noises.
+fn print_details(out: &mut impl Write, evaluation: &Evaluation, m: &Measures) -> Result<()> {
+    writeln!(
+        out,
+        "\n{:<18} {:>6} {:>10} {:>7} {:>7}",
+        "genre", "F1", "precision", "recall", "sounds"
+    )?;
+    for (label, g) in evaluation.labels.iter().zip(&m.genres) {
+        let (label, f1) = (printable(label), g.f1);
+        writeln!(
+            out,
+            "{label:<18} {f1:>6.3} {:>10.3} {:>7.3} {:>7}",
+            g.precision, g.recall, g.support
+        )?;
+    }
+    for (title, bands) in [("music over noise", &m.by_snr), ("noises", &m.by_noises)] {
+        writeln!(
+            out,
+            "\n{title:<18} {:>8} {:>9} {:>7}",
+            "macro F1", "accuracy", "sounds"
+        )?;
+        for band in bands {
+            writeln!(
+                out,
+                "{:<18} {:>8.3} {:>9.3} {:>7}",
+                band.name, band.macro_f1, band.accuracy, band.count
+            )?;
+        }
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Judges by mashups, and where a protocol is asked for by its name, then by the same songs clean.
+fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<Vec<Evaluation>> {
     let data = args.data.open()?;
     let options = args.windows.options(AudioLimits::default())?;
     let recipe = match &args.config {
         Some(path) => TrainConfig::load(path)?.remix,
         None => RemixOptions::default(),
     };
-    let (songs, folds, of) = match split {
-        None => {
+    let (songs, folds, of) = match (args.protocol(), args.splits()?) {
+        (Some(protocol), Some((split, trained))) => {
+            split.check(&data)?;
+            let (songs, folds) = protocol.material(&split, &trained)?;
+            (songs.to_vec(), folds.to_vec(), protocol.material_name())
+        }
+        _ => {
             let all = Split::everything(&data);
             (all.train, all.train_folds, "all songs")
-        }
-        Some(split) => {
-            split.check(&data)?;
-            match args.side {
-                Side::Train => (
-                    split.train,
-                    split.validation_folds,
-                    "training songs, unheard noise",
-                ),
-                Side::Validation if split.validation.is_empty() => bail!("{NO_UNHEARD_SONG}"),
-                Side::Validation => (
-                    split.validation,
-                    split.validation_folds,
-                    "unheard songs, unheard noise",
-                ),
-            }
         }
     };
     let remixer = Remixer::new(&data, &songs, &folds, recipe)?;
     make_folder(&args.out)?;
-    let mut progress = Progress::new(args.mashups);
-    let mut evaluation = evaluate_mashups(
-        classifier,
-        &options,
-        &remixer,
-        args.seed,
-        args.mashups,
-        &mut |done| {
-            progress.set(done, "mashups");
-            interrupt::check()
-        },
-    )?;
+    let by_name = args.protocol.and(args.protocol());
+    let count = args
+        .mashups
+        .unwrap_or(by_name.map_or(MASHUPS, |_| Protocol::MASHUPS));
+    let mut progress = Progress::new(count);
+    let mut messy = evaluate_mashups(classifier, &options, &remixer, args.seed, count, &mut |done| {
+        progress.set(done, "mashups");
+        interrupt::check()
+    })?;
     progress.finish();
-    evaluation.title = format!("{} of {of}", evaluation.title);
-    Ok(evaluation)
+    messy.title = format!("{} of {of}", messy.title);
+    let Some(protocol) = by_name else {
+        return Ok(vec![messy]);
+    };
+    messy.title = format!("{}: {}", protocol.name(), messy.title);
+    if let Some(config) = &args.config {
+        messy.title += &format!(", recombined as {} says", config.display());
+    }
+    let judged: BTreeSet<&str> = messy
+        .items
+        .iter()
+        .flat_map(|item| &item.songs)
+        .map(|song| &song[..])
+        .collect();
+    let same: Vec<String> = songs
+        .into_iter()
+        .filter(|song| judged.contains(recording(song)))
+        .collect();
+    let mut progress = Progress::new(same.len() as u64);
+    let mut clean = evaluate_whole(classifier, &options, &remixer, &same, &mut |done| {
+        progress.set(done, "clean songs");
+        interrupt::check()
+    })?;
+    progress.finish();
+    clean.title = format!(
+        "{}: the same songs unmixed and without noise, {}",
+        protocol.name(),
+        clean.title
+    );
+    Ok(vec![messy, clean])
 }
 
-fn judge_songs(
-    args: &Args,
-    classifier: &Classifier,
-    folder: &Path,
-    split: Option<Split>,
-) -> Result<Evaluation> {
-    let only: Option<BTreeSet<String>> = split.map(|split| {
-        let side = if args.side == Side::Train {
-            split.train
-        } else {
-            split.validation
-        };
-        side.iter().map(|id| recording(id).to_string()).collect()
-    });
-    if only.as_ref().is_some_and(BTreeSet::is_empty) {
-        bail!("{NO_UNHEARD_SONG}");
-    }
+fn judge_songs(args: &Args, classifier: &Classifier, folder: &Path) -> Result<Evaluation> {
+    let only: Option<BTreeSet<String>> = match (args.protocol(), args.splits()?) {
+        (Some(protocol), Some((split, trained))) => {
+            let (songs, _) = protocol.material(&split, &trained)?;
+            Some(songs.iter().map(|id| recording(id).to_string()).collect())
+        }
+        _ => None,
+    };
     let options = args.windows.options(AudioLimits::default())?;
     make_folder(&args.out)?;
     let mut progress = Progress::new(0);

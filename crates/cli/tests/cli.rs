@@ -437,6 +437,76 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
         "clean",
     ));
     assert!(text.contains("2 whole songs never heard in training"), "{text}");
+    // By protocol: the split is found in the run, the same songs are judged clean as well.
+    let protocol = |name: &str, more: &[&str]| {
+        let mut command = messymash();
+        command
+            .args(["evaluate", "--protocol", name, "--model"])
+            .arg(at("run/best"))
+            .args(of_mashups)
+            .arg("--out")
+            .arg(at(name))
+            .args(more);
+        command
+    };
+    for (name, material) in [
+        ("unseen-songs", "unheard songs, unheard noise"),
+        ("new-mashups", "training songs, unheard noise"),
+    ] {
+        let text = ok(&mut protocol(name, &[]));
+        for wanted in [
+            &format!("{name}: 20 mashups, seed 1000 of {material}")[..],
+            "rock ",
+            "music over noise",
+            "noises ",
+            "the same songs unmixed and without noise",
+            "clean minus messy, macro F1",
+            "jackknife over songs",
+        ] {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+        let read = |file: PathBuf| Evaluation::from_json(&fs::read_to_string(file).unwrap()).unwrap();
+        let messy = read(at(name).join("evaluation.json"));
+        let clean = read(at(name).join("clean/evaluation.json"));
+        let songs = |e: &Evaluation| -> std::collections::BTreeSet<String> {
+            e.items.iter().flat_map(|item| item.songs.clone()).collect()
+        };
+        assert_eq!(songs(&messy), songs(&clean));
+        assert!(clean.items.iter().all(|item| item.snr_db.is_none()));
+    }
+    // A split that would let the model be judged by what trained it.
+    let leaky = fs::read_to_string(at("run/split.json")).unwrap();
+    let leaky = leaky
+        .replace("validation\"", "x\"")
+        .replace("train\"", "validation\"");
+    fs::write(at("leaky.json"), leaky.replace("x\"", "train\"")).unwrap();
+    let leaky = at("leaky.json");
+    let (code, _, stderr) = run(&mut protocol(
+        "unseen-songs",
+        &["--split", leaky.to_str().unwrap()],
+    ));
+    assert!(
+        code == 2 && stderr.contains("trained this model") && stderr.contains("split.json"),
+        "{stderr}"
+    );
+    let mut by_side = messymash();
+    by_side
+        .arg("evaluate")
+        .arg("--model")
+        .arg(at("run/best"))
+        .args(of_mashups);
+    let (code, _, stderr) = run(by_side.arg("--split").arg(&leaky).arg("--out").arg(at("leak")));
+    assert!(code == 2 && stderr.contains("trained this model"), "{stderr}");
+    // A model of which nothing tells what it was trained on.
+    fs::create_dir(at("elsewhere")).unwrap();
+    for file in ["config.json", "preprocessor_config.json", "model.safetensors"] {
+        fs::copy(at("run/best").join(file), at("elsewhere").join(file)).unwrap();
+    }
+    let (code, _, stderr) = run(messymash()
+        .args(["evaluate", "--protocol", "new-mashups", "--model"])
+        .arg(at("elsewhere"))
+        .args(of_mashups));
+    assert!(code == 2 && stderr.contains("--split"), "{stderr}");
     let answer = ok(messymash()
         .arg("classify")
         .arg(at("songs/rock/s0.wav"))

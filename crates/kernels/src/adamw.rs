@@ -4,6 +4,9 @@ use rayon::prelude::*;
 
 use crate::simd::multiversion;
 
+/// Values that a thread takes at once.
+const CHUNK: usize = 1 << 14;
+
 /// The figures of one step of one tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
@@ -44,12 +47,31 @@ multiversion! {
 /// If the lengths differ.
 pub fn step(settings: AdamW, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
     assert!(w.len() == g.len() && w.len() == m.len() && w.len() == v.len());
-    const CHUNK: usize = 1 << 14;
     w.par_chunks_mut(CHUNK)
         .zip(g.par_chunks(CHUNK))
         .zip(m.par_chunks_mut(CHUNK))
         .zip(v.par_chunks_mut(CHUNK))
         .for_each(|(((w, g), m), v)| step_chunk(settings, w, g, m, v));
+}
+
+multiversion! {
+    fn average_chunk(decay: f32, average: &mut [f32], w: &[f32]) {
+        for (a, &w) in average.iter_mut().zip(w) {
+            *a += (1.0 - decay) * (w - *a);
+        }
+    }
+}
+
+/// Moves a running average of weights by the share `1 - decay` towards the weights `w`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn average(decay: f32, average: &mut [f32], w: &[f32]) {
+    assert_eq!(average.len(), w.len());
+    average
+        .par_chunks_mut(CHUNK)
+        .zip(w.par_chunks(CHUNK))
+        .for_each(|(average, w)| average_chunk(decay, average, w));
 }
 
 /// The sum of squares of `x`, in f64, the same bits whatever the number of threads.
@@ -89,6 +111,24 @@ mod tests {
             let (mut w, mut m, mut v) = (numbers(n, 2), vec![0.1; n], vec![0.2; n]);
             step_chunk::at(level, s, &mut w, &g, &mut m, &mut v);
             w
+        };
+        for level in Level::available() {
+            assert_close(&run(Level::Portable), &run(level), 1e-6);
+        }
+    }
+
+    #[test]
+    fn an_average_moves_by_its_share() {
+        let mut a = [1.0, 0.0];
+        average(0.75, &mut a, &[3.0, -4.0]);
+        assert_eq!(a, [1.5, -1.0]);
+        average(0.0, &mut a, &[7.0, 8.0]);
+        assert_eq!(a, [7.0, 8.0]);
+        let n = 1000;
+        let run = |level| {
+            let mut a = numbers(n, 3);
+            average_chunk::at(level, 0.9, &mut a, &numbers(n, 4));
+            a
         };
         for level in Level::available() {
             assert_close(&run(Level::Portable), &run(level), 1e-6);

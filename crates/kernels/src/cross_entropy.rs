@@ -15,30 +15,40 @@ pub fn softmax(logits: &mut [f32]) {
     }
 }
 
-/// Mean cross entropy of `logits` (`[targets.len(), classes]`) and its gradient.
-///
-/// As PyTorch's `CrossEntropyLoss(label_smoothing)`: the target is `1 - smoothing` on the true class plus
-/// `smoothing / classes` on each. `gradient` is overwritten. Returns the mean loss in nats.
+/// Targets for true classes, `[classes.len(), labels]`, as PyTorch's `CrossEntropyLoss(label_smoothing)` has them: `1 - smoothing`
+/// on the true class plus `smoothing / labels` on each.
 ///
 /// # Panics
-/// If the lengths do not fit or a target is no class.
-pub fn cross_entropy(logits: &[f32], targets: &[usize], smoothing: f32, gradient: &mut [f32]) -> f32 {
-    assert_eq!(logits.len(), gradient.len());
-    assert!(!targets.is_empty() && logits.len().is_multiple_of(targets.len()));
-    let classes = logits.len() / targets.len();
-    assert!(targets.iter().all(|&t| t < classes), "a target that is no class");
-    let examples = targets.len() as f32;
+/// If a class is not below `labels`.
+pub fn smoothed(classes: &[usize], labels: usize, smoothing: f32) -> Vec<f32> {
+    assert!(classes.iter().all(|&c| c < labels), "a class that is none");
+    let mut targets = vec![smoothing / labels as f32; classes.len() * labels];
+    for (target, &class) in targets.chunks_exact_mut(labels.max(1)).zip(classes) {
+        target[class] += 1.0 - smoothing;
+    }
+    targets
+}
+
+/// Mean cross entropy of `logits` against `targets`, and its gradient.
+///
+/// Each is `[examples, classes]`; the targets of an example are probabilities, of one class ([`smoothed`]) or of several (a
+/// mixture of examples). `gradient` is overwritten. Returns the mean loss in nats.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn cross_entropy(logits: &[f32], targets: &[f32], classes: usize, gradient: &mut [f32]) -> f32 {
+    assert!(logits.len() == gradient.len() && logits.len() == targets.len());
+    assert!(classes > 0 && !targets.is_empty() && logits.len().is_multiple_of(classes));
+    let examples = (logits.len() / classes) as f32;
     let mut loss = 0.0f64;
-    for ((logits, gradient), &target) in logits
+    for ((logits, gradient), targets) in logits
         .chunks_exact(classes)
         .zip(gradient.chunks_exact_mut(classes))
-        .zip(targets)
+        .zip(targets.chunks_exact(classes))
     {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let log_sum = logits.iter().map(|x| (x - max).exp()).sum::<f32>().ln() + max;
-        for (class, (gradient, &logit)) in gradient.iter_mut().zip(logits).enumerate() {
-            let hard = if class == target { 1.0 - smoothing } else { 0.0 };
-            let wanted = hard + smoothing / classes as f32;
+        for ((gradient, &logit), &wanted) in gradient.iter_mut().zip(logits).zip(targets) {
             let log_p = logit - log_sum;
             loss -= f64::from(wanted * log_p);
             *gradient = (log_p.exp() - wanted) / examples;
@@ -65,11 +75,23 @@ mod tests {
     fn loss_and_gradient_of_a_case_done_by_hand() {
         // Two equal logits: p = 1/2 each, loss = ln 2 whatever the smoothing.
         let mut gradient = [0.0; 4];
-        let loss = cross_entropy(&[0.0; 4], &[0, 1], 0.2, &mut gradient);
+        let targets = smoothed(&[0, 1], 2, 0.2);
+        let loss = cross_entropy(&[0.0; 4], &targets, 2, &mut gradient);
         assert!((loss - std::f32::consts::LN_2).abs() < 1e-6);
         // (0.5 - 0.9) / 2 examples on the true class.
         for (g, want) in gradient.iter().zip([-0.2, 0.2, 0.2, -0.2]) {
             assert!((g - want).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn a_mixed_target_pulls_to_its_mixture() {
+        // The gradient vanishes where the probabilities are the target's: logits ln 0.7 and ln 0.3.
+        let (logits, targets) = ([0.7f32.ln(), 0.3f32.ln()], [0.7, 0.3]);
+        let mut gradient = [1.0; 2];
+        let loss = cross_entropy(&logits, &targets, 2, &mut gradient);
+        assert!(gradient.iter().all(|g| g.abs() < 1e-6), "{gradient:?}");
+        let entropy = -(0.7 * 0.7f32.ln() + 0.3 * 0.3f32.ln());
+        assert!((loss - entropy).abs() < 1e-6);
     }
 }

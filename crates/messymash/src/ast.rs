@@ -12,13 +12,13 @@ pub mod inference;
 pub mod weights;
 
 use messymash_kernels::attention::{self, Attended, AttentionShape};
-use messymash_kernels::cross_entropy::cross_entropy;
+use messymash_kernels::cross_entropy::{cross_entropy, smoothed};
 use messymash_kernels::{Mat, MatMut, Store, gelu, layer_norm, matmul, patches, rows};
 
 pub use self::config::AstConfig;
 pub use self::inference::{Inference, Precision, Workspace};
 use self::weights::{Layer, LayerNorm, Linear};
-pub use self::weights::{Parameter, Weights};
+pub use self::weights::{Parameter, Part, Weights};
 use crate::random::Random;
 use crate::{Error, Result};
 
@@ -41,6 +41,15 @@ pub struct Batch<'a> {
     /// Patches kept per clip, as many for each: `[clips, kept]` patch numbers, frequency-major. `None` keeps all
     /// ("patchout", Koutini et al. 2021, drops some in training).
     pub keep: Option<&'a [usize]>,
+}
+
+/// What a backward pass gives gradients to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trained {
+    /// All weights.
+    All,
+    /// The classification head ([`weights::Head`]) alone: the pass ends there, and costs next to nothing.
+    Head,
 }
 
 /// What the forward pass leaves behind for the backward pass, and room to work in. Reused from batch to batch, it spares
@@ -175,37 +184,53 @@ impl Ast {
         self.run(batch, activations, 1)
     }
 
-    /// Adds the gradients of the mean cross entropy of a batch to `gradients`.
+    /// Targets `[clips, labels]` for true classes: `1 - label_smoothing` on the class plus `label_smoothing / labels` on each.
     ///
-    /// `targets` has a class per clip; `label_smoothing` lies in [0, 1). Returns the mean loss in nats; the logits remain
-    /// in `activations` ([`Activations::logits`]).
+    /// # Errors
+    /// [`Error::Config`] if there is no such class.
+    pub fn targets(&self, classes: &[usize], label_smoothing: f32) -> Result<Vec<f32>> {
+        let labels = self.config.id2label.len();
+        if let Some(class) = classes.iter().find(|&&class| class >= labels) {
+            return Err(Error::Config(format!(
+                "class {class} of a model with {labels} classes"
+            )));
+        }
+        Ok(smoothed(classes, labels, label_smoothing))
+    }
+
+    /// Adds the gradients of the mean cross entropy of a batch to `gradients`, of all weights or of the head's.
+    ///
+    /// `targets` has the wanted probabilities, `[clips, labels]` ([`Ast::targets`], or mixtures of them). Returns the mean loss
+    /// in nats; the logits remain in `activations` ([`Activations::logits`]).
     ///
     /// # Errors
     /// [`Error::Config`] if batch or targets do not fit the model.
     pub fn forward_backward(
         &self,
         batch: Batch<'_>,
-        targets: &[usize],
-        label_smoothing: f32,
+        targets: &[f32],
+        trained: Trained,
         gradients: &mut Weights,
         activations: &mut Activations,
     ) -> Result<f32> {
         let labels = self.config.id2label.len();
-        if let Some(target) = targets.iter().find(|&&t| t >= labels) {
+        let kept = match trained {
+            Trained::All => self.weights.layers.len(),
+            Trained::Head => 1,
+        };
+        let clips = self.run(batch, activations, kept)?.len() / labels;
+        if targets.len() != clips * labels {
             return Err(Error::Config(format!(
-                "class {target} of a model with {labels} classes"
-            )));
-        }
-        let clips = self.run(batch, activations, self.weights.layers.len())?.len() / labels;
-        if targets.len() != clips {
-            return Err(Error::Config(format!(
-                "{} classes given for {clips} clips",
+                "{} targets given for {clips} clips of {labels} classes",
                 targets.len()
             )));
         }
         let mut d_logits = vec![0.0; activations.logits.len()];
-        let loss = cross_entropy(&activations.logits, targets, label_smoothing, &mut d_logits);
-        self.backward(clips, &d_logits, gradients, activations);
+        let loss = cross_entropy(&activations.logits, targets, labels, &mut d_logits);
+        let d_pooled = self.head_backward(clips, &d_logits, gradients, activations);
+        if trained == Trained::All {
+            self.body_backward(clips, &d_pooled, gradients, activations);
+        }
         Ok(loss)
     }
 
@@ -400,9 +425,9 @@ impl Ast {
         linear_into(&self.weights.classifier.dense, &a.head, &mut a.logits, labels);
     }
 
-    fn backward(&self, clips: usize, d_logits: &[f32], g: &mut Weights, a: &mut Activations) {
+    /// logits <- linear <- layer norm <- pooled token, whose gradient it gives.
+    fn head_backward(&self, clips: usize, d_logits: &[f32], g: &mut Weights, a: &Activations) -> Vec<f32> {
         let d = self.config.hidden_size;
-        // Head: logits <- linear <- layer norm <- mean of two tokens <- layer norm.
         let mut d_head = vec![0.0; clips * d];
         let dense = &self.weights.classifier.dense;
         linear_backward(
@@ -421,6 +446,12 @@ impl Ast {
             &mut d_pooled,
             &mut g.classifier.layernorm,
         );
+        d_pooled
+    }
+
+    /// Pooled token <- mean of two tokens <- layer norm <- layers <- embeddings.
+    fn body_backward(&self, clips: usize, d_pooled: &[f32], g: &mut Weights, a: &mut Activations) {
+        let d = self.config.hidden_size;
         let d_two: Vec<f32> = d_pooled
             .chunks_exact(d)
             .flat_map(|row| row.iter().chain(row))

@@ -214,6 +214,15 @@ impl Fbank {
         }
     }
 
+    /// The first filter that lies wholly at or above a frequency; [`FbankOptions::num_mel_bins`] if there is none.
+    pub fn first_filter_above(&self, hertz: f64) -> usize {
+        let (low, high) = self.options.band();
+        let width = (mel(high) - mel(low)) / (self.options.num_mel_bins as f64 + 1.0);
+        // Filter n begins n widths above the band's lower edge.
+        let first = ((mel(hertz.max(0.0)) - mel(low)) / width).ceil().max(0.0);
+        (first as usize).min(self.options.num_mel_bins)
+    }
+
     /// Log mel energies, `[num_frames, num_mel_bins]` row-major, never below [`LOG_FLOOR`].
     ///
     /// `samples` are mono and nominally in [-1, 1]: at the scale of 16-bit integers every value would be 20.8 higher.

@@ -68,6 +68,31 @@ impl Random {
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
+    /// Beta with both parameters `alpha`, above 0: in [0, 1], symmetric about 1/2, at the ends for a small `alpha`.
+    pub fn beta(&mut self, alpha: f64) -> f64 {
+        // x / (x + y) of two gamma variates, by their logarithms: for a small alpha both are smaller than any number.
+        let (x, y) = (self.ln_gamma(alpha), self.ln_gamma(alpha));
+        1.0 / (1.0 + (y - x).exp())
+    }
+
+    /// The logarithm of a gamma variate (Marsaglia and Tsang 2000).
+    fn ln_gamma(&mut self, alpha: f64) -> f64 {
+        if alpha < 1.0 {
+            let power = (1.0 - self.unit()).ln() / alpha;
+            return self.ln_gamma(alpha + 1.0) + power;
+        }
+        let d = alpha - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let v = (1.0 + c * x).powi(3);
+            let u = 1.0 - self.unit();
+            if v > 0.0 && u.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return (d * v).ln();
+            }
+        }
+    }
+
     /// Puts the items in random order (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
@@ -104,6 +129,19 @@ mod tests {
         (0..20_000).for_each(|_| drawn[random.weighted(&[0.5, 0.0, 0.5])] += 1);
         assert!(drawn[1] == 0 && (9_500..10_500).contains(&drawn[0]), "{drawn:?}");
         assert_eq!(random.below(0), 0);
+        // Variance of Beta(a, a): 1 / (4 (2 a + 1)).
+        for alpha in [0.3, 1.0, 5.0] {
+            let shares: Vec<f64> = (0..20_000).map(|_| random.beta(alpha)).collect();
+            let mean = shares.iter().sum::<f64>() / 20_000.0;
+            let variance = shares.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
+            let wanted = 0.25 / (2.0 * alpha + 1.0);
+            assert!((mean - 0.5).abs() < 0.01, "{alpha}: mean {mean}");
+            assert!(
+                (variance / wanted - 1.0).abs() < 0.05,
+                "{alpha}: variance {variance}"
+            );
+        }
+        assert!((0..1000).all(|_| (0.0..=1.0).contains(&random.beta(1e-6))));
         let mut items: Vec<usize> = (0..50).collect();
         random.shuffle(&mut items);
         assert_ne!(items, (0..50).collect::<Vec<_>>());

@@ -12,6 +12,7 @@ mod draw;
 mod folder;
 mod options;
 mod playback;
+mod tempo;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -299,6 +300,49 @@ impl Remixer {
     pub fn make(&self, seed: u64, epoch: u64, index: u64) -> Result<(Remix, Waveform)> {
         let (remix, mixed) = self.draw_mixed([seed, epoch, index])?;
         let sound = finish(mixed, &remix);
+        Ok((remix, sound))
+    }
+
+    /// A song as it is: the sum of its stems over the length of the shortest (an hour at most), its peak at 1.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the song is not among those given, or silent; [`Error::Dataset`] where a file cannot be read.
+    pub fn whole(&self, song: &str) -> Result<(Remix, Waveform)> {
+        let genre = self.pools.iter().find(|pool| {
+            let mut ids = pool.recordings.iter().flatten();
+            ids.any(|id| id == song)
+        });
+        let (Some(files), Some(pool)) = (self.songs.get(song), genre) else {
+            return Err(Error::Config(format!("the song {song} is not among those given")));
+        };
+        let stems = Stem::ALL.into_iter().filter(|stem| files[stem.index()].is_some());
+        let parts: Vec<Part> = stems
+            .map(|stem| Part {
+                stem,
+                song: song.to_string(),
+                start: 0,
+                looped: false,
+                gain: 1.0,
+                tempo: 1.0,
+            })
+            .collect();
+        let mut samples = (MAX_SECONDS * f64::from(self.options.sample_rate)) as usize;
+        for part in &parts {
+            samples = samples.min(self.stem(song, part.stem)?.len());
+        }
+        let remix = Remix {
+            genre: pool.genre.clone(),
+            seed: 0,
+            epoch: JUDGING_EPOCH,
+            index: 0,
+            sample_rate: self.options.sample_rate,
+            samples,
+            parts,
+            noises: Vec::new(),
+            level: Some(1.0),
+            snr_db: None,
+        };
+        let sound = self.render(&remix)?;
         Ok((remix, sound))
     }
 

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::evaluate::{Evaluation, Interval, Judged, Measures};
+use crate::evaluate::{Band, Evaluation, Interval, Judged, Measures};
 
 /// Mistakes that are listed.
 const WORST: usize = 12;
@@ -63,16 +63,27 @@ pub fn markdown(evaluation: &Evaluation, m: &Measures) -> String {
         row.iter().for_each(|count| text += &format!(" {count} |"));
         text.push('\n');
     }
-    text +=
-        "\n## By noise (music over noise)\n\n| band | sounds | accuracy | macro F1 |\n|---|---:|---:|---:|\n";
-    for band in &m.by_snr {
-        line(
-            &mut text,
-            format_args!(
-                "| {} | {} | {:.3} | {:.3} |",
-                band.name, band.count, band.accuracy, band.macro_f1
-            ),
-        );
+    for (title, first, bands) in [
+        ("By noise", "music over noise", &m.by_snr),
+        ("By number of noises", "noises", &m.by_noises),
+    ] {
+        if !bands.is_empty() {
+            line(
+                &mut text,
+                format_args!(
+                    "\n## {title}\n\n| {first} | sounds | accuracy | macro F1 |\n|---|---:|---:|---:|"
+                ),
+            );
+        }
+        for band in bands {
+            line(
+                &mut text,
+                format_args!(
+                    "| {} | {} | {:.3} | {:.3} |",
+                    band.name, band.count, band.accuracy, band.macro_f1
+                ),
+            );
+        }
     }
     let worst = evaluation.worst_mistakes(WORST);
     if !worst.is_empty() {
@@ -146,23 +157,14 @@ pub fn html(evaluation: &Evaluation, m: &Measures) -> String {
             ),
         );
     }
-    page += "</tbody></table></div>\n<h2>Under noise</h2>\n<div class=\"scroll\"><table>\n<thead><tr>\
-             <th>music over noise</th><th>accuracy</th><th></th><th>macro F1</th><th>sounds</th></tr></thead>\n<tbody>\n";
-    for band in &m.by_snr {
-        line(
-            &mut page,
-            format_args!(
-                "<tr><th>{}</th><td>{:.3}</td><td class=\"wide\"><span class=\"bar\" style=\"width:{:.1}%\"></span></td>\
-                 <td>{:.3}</td><td>{}</td></tr>",
-                band.name,
-                band.accuracy,
-                100.0 * band.accuracy,
-                band.macro_f1,
-                band.count
-            ),
-        );
+    page += "</tbody></table></div>\n<h2>Under noise</h2>\n";
+    for (first, bands) in [
+        ("music over noise", &m.by_snr),
+        ("number of noises", &m.by_noises),
+    ] {
+        page += &bands_table(first, bands);
     }
-    page += "</tbody></table></div>\n<h2>Is the confidence deserved?</h2>\n<div class=\"picture small\">\n";
+    page += "<h2>Is the confidence deserved?</h2>\n<div class=\"picture small\">\n";
     page += &reliability(m);
     page += "</div>\n<p class=\"note\">Each dot is the answers of one confidence: on the diagonal, as many are right as the \
              model says. Larger dots are more answers.</p>\n";
@@ -192,6 +194,32 @@ pub fn html(evaluation: &Evaluation, m: &Measures) -> String {
     }
     page += "</main>\n</body>\n</html>\n";
     page
+}
+
+/// A table of bands; nothing where there are none.
+fn bands_table(first: &str, bands: &[Band]) -> String {
+    if bands.is_empty() {
+        return String::new();
+    }
+    let mut table = format!(
+        "<div class=\"scroll\"><table>\n<thead><tr><th>{first}</th><th>accuracy</th><th></th><th>macro F1</th>\
+         <th>sounds</th></tr></thead>\n<tbody>\n"
+    );
+    for band in bands {
+        line(
+            &mut table,
+            format_args!(
+                "<tr><th>{}</th><td>{:.3}</td><td class=\"wide\"><span class=\"bar\" style=\"width:{:.1}%\"></span></td>\
+                 <td>{:.3}</td><td>{}</td></tr>",
+                band.name,
+                band.accuracy,
+                100.0 * band.accuracy,
+                band.macro_f1,
+                band.count
+            ),
+        );
+    }
+    table + "</tbody></table></div>\n"
 }
 
 /// The confusion matrix as an SVG file of its own.
@@ -370,6 +398,7 @@ mod tests {
                 scores,
                 songs,
                 snr_db,
+                noises: Some(i % 4),
             }
         });
         Evaluation {
@@ -412,6 +441,7 @@ mod tests {
         assert!(text.contains("| accuracy | 0.8000 |"), "{text}");
         assert!(text.contains("| rock | 0.800 | 0.800 | 0.800 | 20 |"), "{text}");
         assert!(text.contains("&lt;script&gt;0\\|") && !text.contains("<script"));
+        assert!(text.contains("| two | 10 | 0.800 |"), "{text}");
         assert!(text.contains("## Could not be heard"));
     }
 }

@@ -6,8 +6,8 @@
 //! split.json         the songs and noise folds on each side
 //! environment.json   version, machine, threads
 //! metrics.jsonl      one JSON object a line: steps and validations
-//! last/              the model as it stands, the optimiser's moments, trainer_state.json
-//! best/              the model with the highest macro F1 so far, a plain Hugging Face directory
+//! last/              the model as it stands, the optimiser's moments, trainer_state.json; with ema_decay also the average
+//! best/              the model with the highest macro F1 so far (with ema_decay: the average), a plain Hugging Face directory
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ast::AstConfig;
+use crate::ast::Weights;
 use crate::checkpoint::{
     Checkpoint, Stored, UNFINISHED, read_tensors, replace_folder, settled, write_tensors,
 };
 use crate::dataset::Split;
-use crate::optim::AdamW;
+use crate::optim::{AdamW, Average};
 use crate::train::TrainConfig;
 use crate::{Error, Result, atomic};
 
@@ -35,6 +35,7 @@ const LAST: &str = "last";
 const BEST: &str = "best";
 const STATE: &str = "trainer_state.json";
 const MOMENTS: &str = "optimizer.safetensors";
+const AVERAGE: &str = "average.safetensors";
 
 /// Where a run stands, besides weights and moments.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -192,27 +193,42 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written; what was there before then remains.
-    pub fn save_last(&self, model: &Checkpoint, optimizer: &AdamW, state: &TrainState) -> Result<()> {
+    pub fn save_last(&self, kept: Kept<'_>, state: &TrainState) -> Result<()> {
         replace_folder(&self.root.join(LAST), |folder| {
-            model.write_into(folder, Stored::F32)?;
-            let moments = [("m.", &optimizer.m), ("v.", &optimizer.v)];
+            kept.model.write_into(folder, Stored::F32)?;
+            let moments = [("m.", &kept.optimizer.m), ("v.", &kept.optimizer.v)];
             write_tensors(&folder.join(MOMENTS), &moments, Stored::F32)?;
+            if let Some(average) = kept.average {
+                write_tensors(&folder.join(AVERAGE), &[("", &average.weights)], Stored::F32)?;
+            }
             write_json(&folder.join(STATE), state)
         })
     }
 
-    /// Reads what [`Run::save_last`] wrote; `None` if nothing was saved yet.
+    /// Reads what [`Run::save_last`] wrote in a run of `config`; `None` if nothing was saved yet.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if it is damaged.
-    pub fn load_last(&self) -> Result<Option<(Checkpoint, Moments)>> {
+    /// [`Error::Checkpoint`] if it is damaged, or lacks the average that the recipe asks for.
+    pub fn load_last(&self, config: &TrainConfig) -> Result<Option<(Checkpoint, Loaded)>> {
         let last = settled(&self.root.join(LAST));
         if !last.is_dir() {
             return Ok(None);
         }
         let checkpoint = Checkpoint::load(&last)?;
-        let moments = Moments::load(&last.join(MOMENTS), checkpoint.ast.config())?;
-        Ok(Some((checkpoint, moments)))
+        let shape = checkpoint.ast.config();
+        let average = (config.ema_decay > 0.0).then(|| {
+            Ok(Average {
+                decay: config.ema_decay,
+                weights: read_tensors(&last.join(AVERAGE), "", shape)?,
+            })
+        });
+        let moments = last.join(MOMENTS);
+        let loaded = Loaded {
+            m: read_tensors(&moments, "m.", shape)?,
+            v: read_tensors(&moments, "v.", shape)?,
+            average: average.transpose()?,
+        };
+        Ok(Some((checkpoint, loaded)))
     }
 
     /// Writes the best model so far, whole.
@@ -224,22 +240,52 @@ impl Run {
     }
 }
 
-/// The optimiser's moments as stored.
-#[derive(Debug)]
-pub struct Moments {
-    /// First moments.
-    pub m: crate::ast::Weights,
-    /// Second moments.
-    pub v: crate::ast::Weights,
+/// What a training needs to go on, to be stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept<'a> {
+    /// The weights as they stand, never their average.
+    pub model: &'a Checkpoint,
+    /// Its moments are stored.
+    pub optimizer: &'a AdamW,
+    /// The average of the weights, where the recipe asks for one.
+    pub average: Option<&'a Average>,
 }
 
-impl Moments {
-    fn load(path: &Path, config: &AstConfig) -> Result<Self> {
-        Ok(Self {
-            m: read_tensors(path, "m.", config)?,
-            v: read_tensors(path, "v.", config)?,
-        })
-    }
+/// The optimiser's moments and the average as stored.
+#[derive(Debug)]
+pub struct Loaded {
+    /// First moments.
+    pub m: Weights,
+    /// Second moments.
+    pub v: Weights,
+    /// The average, where the recipe asks for one.
+    pub average: Option<Average>,
+}
+
+/// The split that the bundled model was trained with.
+///
+/// # Errors
+/// None in a library that was built whole.
+pub fn split_of_bundled() -> Result<Split> {
+    let text = include_str!("../../../models/default/split.json");
+    serde_json::from_str(text).map_err(|e| Error::Config(format!("the bundled split.json: {e}")))
+}
+
+/// The split that the model in a directory was trained with: its own `split.json`, or that of the run whose `best/` or `last/`
+/// it is; `None` where nobody tells.
+///
+/// # Errors
+/// Those of [`Split::load`].
+pub fn split_of(model: &Path) -> Result<Option<Split>> {
+    let absolute = std::path::absolute(model).map_err(Error::io(model))?;
+    let of_run = absolute.parent().filter(|run| run.join(CONFIG).is_file());
+    [Some(&*absolute), of_run]
+        .into_iter()
+        .flatten()
+        .map(|folder| folder.join(SPLIT))
+        .find(|path| path.is_file())
+        .map(|path| Split::load(&path))
+        .transpose()
 }
 
 fn lock(root: &Path) -> Result<File> {

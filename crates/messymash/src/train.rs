@@ -4,6 +4,7 @@
 //! randomness of example i in epoch e comes from (seed, e, i), so there is nothing random to save, and a resumed run takes
 //! the very steps that the uninterrupted one would have taken.
 
+mod augment;
 mod loader;
 mod recipe;
 
@@ -15,6 +16,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde_json::json;
 
+pub use augment::{Bandwidth, Mixup};
 pub use recipe::{DataSettings, ModelShape, TrainConfig, Validation};
 
 use self::loader::{Examples, Loaders};
@@ -22,9 +24,9 @@ use crate::ast::{Activations, Batch, Weights};
 use crate::checkpoint::Checkpoint;
 use crate::dataset::{DatasetOptions, KnownFacts, MessyMashup, Scope, Split};
 use crate::metrics;
-use crate::optim::{AdamW, clip_scale, global_norm};
+use crate::optim::{AdamW, Average, Rates, clip_scale, global_norm};
 use crate::remix::JUDGING_EPOCH;
-use crate::run::{Run, TrainState};
+use crate::run::{Kept, Run, TrainState};
 use crate::{Error, Result};
 
 /// Batches that a loader thread may be ahead.
@@ -113,8 +115,10 @@ pub fn train(
         on_event(TrainEvent::Note(note.clone()))?;
     }
     let run = Run::create(run, config, data, &split)?;
-    let optimizer = AdamW::new(model.ast.weights(), config.weight_decay);
-    Trainer::new((run, TrainState::default()), config, (model, optimizer), loaders).train(on_event)
+    let optimizer = config.optimizer(model.ast.weights());
+    let average = config.average(model.ast.weights());
+    let state = TrainState::default();
+    Trainer::new((run, state), config, (model, optimizer, average), loaders).train(on_event)
 }
 
 /// Continues a run where its `last/` stands: from there on it is the uninterrupted run, bit for bit, on a machine of the same
@@ -128,28 +132,20 @@ pub fn resume(run: &Path, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) ->
     let dataset = open_data(&config, &run.data()?)?;
     let split = run.split()?;
     split.check(&dataset)?;
-    let (model, optimizer) = match run.load_last()? {
-        None => {
-            let model = config.first_model(&dataset.genres)?;
-            let optimizer = AdamW::new(model.ast.weights(), config.weight_decay);
-            (model, optimizer)
-        }
-        Some((model, moments)) => {
-            let fresh = AdamW::new(model.ast.weights(), config.weight_decay);
-            (
-                model,
-                AdamW {
-                    step: state.step,
-                    m: moments.m,
-                    v: moments.v,
-                    ..fresh
-                },
-            )
-        }
+    let last = run.load_last(&config)?;
+    let (model, kept) = match last {
+        None => (config.first_model(&dataset.genres)?, None),
+        Some((model, kept)) => (model, Some(kept)),
     };
+    let mut optimizer = config.optimizer(model.ast.weights());
+    let mut average = config.average(model.ast.weights());
+    if let Some(kept) = kept {
+        (optimizer.step, optimizer.m, optimizer.v) = (state.step, kept.m, kept.v);
+        average = kept.average;
+    }
     let loaders = Loaders::new(&config, &model, &dataset, &split)?;
     on_event(TrainEvent::Note(format!("resumed after {} steps", state.step)))?;
-    Trainer::new((run, state), &config, (model, optimizer), loaders).train(on_event)
+    Trainer::new((run, state), &config, (model, optimizer, average), loaders).train(on_event)
 }
 
 fn open_data(config: &TrainConfig, data: &[PathBuf]) -> Result<MessyMashup> {
@@ -172,6 +168,8 @@ struct Trainer<'a> {
     loaders: Loaders<'a>,
     model: Checkpoint,
     optimizer: AdamW,
+    /// Of the weights; judged and kept in their place.
+    average: Option<Average>,
     gradients: Weights,
     activations: Activations,
     run: Run,
@@ -184,7 +182,7 @@ impl<'a> Trainer<'a> {
     fn new(
         (run, state): (Run, TrainState),
         config: &'a TrainConfig,
-        (model, optimizer): (Checkpoint, AdamW),
+        (model, optimizer, average): (Checkpoint, AdamW, Option<Average>),
         loaders: Loaders<'a>,
     ) -> Self {
         Self {
@@ -196,13 +194,14 @@ impl<'a> Trainer<'a> {
             loaders,
             model,
             optimizer,
+            average,
             run,
             state,
         }
     }
 
     fn train(&mut self, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) -> Result<()> {
-        let (first, last) = (self.state.step, self.config.schedule().total_steps);
+        let (first, last) = (self.state.step, self.config.total_steps());
         // Loader thread t makes the batches of steps t, t + threads, …; each has a channel of its own, so that batches
         // arrive in the order of the steps.
         let threads = self.config.loader_threads as u64;
@@ -251,9 +250,8 @@ impl<'a> Trainer<'a> {
         first: u64,
         on_event: &mut dyn FnMut(TrainEvent) -> Result<()>,
     ) -> Result<()> {
-        let schedule = self.config.schedule();
-        let learning_rate = schedule.learning_rate(self.state.step);
-        let loss = self.update(batch, learning_rate)?;
+        let (rates, steps) = (self.config.rates(self.state.step), self.config.total_steps());
+        let loss = self.update(batch, rates)?;
         self.state.step += 1;
         let seconds = self.started.elapsed().as_secs_f64();
         self.state.seconds = self.seconds_before + seconds;
@@ -261,11 +259,11 @@ impl<'a> Trainer<'a> {
         let heard = on_event(TrainEvent::Step {
             epoch: (self.state.step - 1) / self.config.steps_per_epoch() + 1,
             step: self.state.step,
-            steps: schedule.total_steps,
+            steps,
             loss,
-            learning_rate,
+            learning_rate: rates.body,
             mashups_per_second: (taken * self.config.batch_size as u64) as f64 / seconds,
-            seconds_left: seconds / taken as f64 * (schedule.total_steps - self.state.step) as f64,
+            seconds_left: seconds / taken as f64 * (steps - self.state.step) as f64,
         });
         let epoch_ends = self.state.step.is_multiple_of(self.config.steps_per_epoch());
         if epoch_ends {
@@ -280,11 +278,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// Forward, backward, clip, AdamW. Returns the mean loss.
-    fn update(&mut self, batch: &Examples, learning_rate: f64) -> Result<f32> {
+    fn update(&mut self, batch: &Examples, rates: Rates) -> Result<f32> {
         self.gradients.clear();
-        let micro = self.config.micro_batch;
-        let parts = self.config.batch_size / micro;
+        let trained = self.config.trained(self.state.step);
+        let parts = self.config.batch_size / self.config.micro_batch;
         let (input, kept) = (batch.input_values.len() / parts, batch.keep.len() / parts);
+        let targets = batch.targets.len() / parts;
         let mut loss = 0.0;
         for part in 0..parts {
             let examples = Batch {
@@ -293,8 +292,8 @@ impl<'a> Trainer<'a> {
             };
             loss += self.model.ast.forward_backward(
                 examples,
-                &batch.targets[part * micro..][..micro],
-                self.config.label_smoothing as f32,
+                &batch.targets[part * targets..][..targets],
+                trained,
                 &mut self.gradients,
                 &mut self.activations,
             )? / parts as f32;
@@ -311,23 +310,41 @@ impl<'a> Trainer<'a> {
             });
         }
         let scale = clip_scale(norm, self.config.clip_norm) / parts as f64;
-        self.optimizer.step(
-            self.model.ast.weights_mut(),
-            &self.gradients,
-            learning_rate,
-            scale,
-        );
-        self.run.log(&json!({
+        self.optimizer
+            .step(self.model.ast.weights_mut(), &self.gradients, rates, scale);
+        if let Some(average) = &mut self.average {
+            average.update(self.model.ast.weights(), self.state.step + 1);
+        }
+        let mut line = json!({
             "step": self.state.step + 1,
             "loss": loss,
-            "learning_rate": learning_rate,
+            "learning_rate": rates.body,
             "gradient_norm": norm,
-        }))?;
+        });
+        if rates.head != rates.body {
+            line["head_learning_rate"] = json!(rates.head);
+        }
+        self.run.log(&line)?;
         Ok(loss)
     }
 
-    /// Judges the model on the validation mashups, logs it, and keeps it if it is the best so far.
+    /// Judges the model, or where there is one the average of its weights, on the validation mashups; logs it, and keeps it
+    /// if it is the best so far.
     fn validate(&mut self) -> Result<TrainEvent> {
+        self.swap_average();
+        let validated = self.judge();
+        self.swap_average();
+        validated
+    }
+
+    /// Puts the average in the place of the weights, or the weights back.
+    fn swap_average(&mut self) {
+        if let Some(average) = &mut self.average {
+            std::mem::swap(self.model.ast.weights_mut(), &mut average.weights);
+        }
+    }
+
+    fn judge(&mut self) -> Result<TrainEvent> {
         let (mut loss, mut truth, mut predicted) = (0.0, Vec::new(), Vec::new());
         let labels = self.model.ast.config().id2label.len();
         let mashups = self.config.validation.mashups;
@@ -376,6 +393,11 @@ impl<'a> Trainer<'a> {
     }
 
     fn save_last(&self) -> Result<()> {
-        self.run.save_last(&self.model, &self.optimizer, &self.state)
+        let kept = Kept {
+            model: &self.model,
+            optimizer: &self.optimizer,
+            average: self.average.as_ref(),
+        };
+        self.run.save_last(kept, &self.state)
     }
 }

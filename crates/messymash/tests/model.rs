@@ -6,9 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use messymash::ast::{Activations, Ast, AstConfig, Batch};
+use messymash::ast::{Activations, Ast, AstConfig, Batch, Part, Trained};
 use messymash::checkpoint::{Checkpoint, NewHead, Stored, interpolate_positions};
-use messymash::optim::{AdamW, clip_scale, global_norm};
+use messymash::optim::{AdamW, Rates, clip_scale, global_norm};
 use safetensors::SafeTensors;
 
 const NAMES: [&str; 2] = ["small", "strided"];
@@ -127,8 +127,8 @@ fn loss_and_every_gradient_are_those_of_pytorch() {
         let loss = ast
             .forward_backward(
                 batch,
-                &expected.labels(),
-                0.1,
+                &ast.targets(&expected.labels(), 0.1).unwrap(),
+                Trained::All,
                 &mut gradients,
                 &mut Activations::default(),
             )
@@ -152,6 +152,60 @@ fn loss_and_every_gradient_are_those_of_pytorch() {
 }
 
 #[test]
+fn the_head_alone_has_the_gradients_it_has_in_the_whole_and_accumulation_is_a_mean() {
+    let expected = Expected::load(NAMES[0]);
+    let ast = Checkpoint::load(&golden(NAMES[0]).join("hf")).unwrap().ast;
+    let (input, clips) = (expected.floats("input_values"), expected.labels().len());
+    let targets = ast.targets(&expected.labels(), 0.1).unwrap();
+    let mut a = Activations::default();
+    let mut gradients = |parts: usize, trained: Trained| {
+        let mut g = ast.weights().zeros_like();
+        let mut loss = 0.0;
+        for part in 0..parts {
+            let of = |len: usize| part * len / parts..(part + 1) * len / parts;
+            let batch = Batch {
+                input_values: &input[of(input.len())],
+                keep: None,
+            };
+            let targets = &targets[of(targets.len())];
+            loss += ast
+                .forward_backward(batch, targets, trained, &mut g, &mut a)
+                .unwrap()
+                / parts as f32;
+        }
+        (g, loss)
+    };
+    let (whole, loss) = gradients(1, Trained::All);
+    let (head, head_loss) = gradients(1, Trained::Head);
+    assert_eq!(loss, head_loss);
+    for ((all, head), part) in whole
+        .parameters()
+        .iter()
+        .zip(head.parameters())
+        .zip(whole.parts())
+    {
+        if part == Part::Head {
+            assert_eq!(*all, head);
+        } else {
+            assert_eq!(norm(&head.data), 0.0, "{}", head.name);
+        }
+    }
+    // Clip by clip, the sum is that of means over as many parts.
+    assert!(clips > 1);
+    let (sum, mean_loss) = gradients(clips, Trained::All);
+    assert!((mean_loss - loss).abs() < 1e-5);
+    for (sum, all) in sum.parameters().iter().zip(whole.parameters()) {
+        let mean: Vec<f32> = sum.data.iter().map(|x| x / clips as f32).collect();
+        let zero = all.name.ends_with("attention.key.bias");
+        assert!(
+            zero || relative_difference(&mean, &all.data) < 1e-4,
+            "{}",
+            all.name
+        );
+    }
+}
+
+#[test]
 fn ten_steps_of_adamw_are_those_of_pytorch() {
     for name in NAMES {
         let expected = Expected::load(name);
@@ -159,7 +213,8 @@ fn ten_steps_of_adamw_are_those_of_pytorch() {
         let mut gradients = ast.weights().zeros_like();
         let mut optimizer = AdamW::new(ast.weights(), 0.01);
         let mut activations = Activations::default();
-        let (input, labels) = (expected.floats("input_values"), expected.labels());
+        let input = expected.floats("input_values");
+        let targets = ast.targets(&expected.labels(), 0.1).unwrap();
         let wanted_norms = expected.floats("step.gradient_norms");
         for (step, wanted) in expected.floats("step.losses").into_iter().enumerate() {
             gradients.clear();
@@ -168,7 +223,7 @@ fn ten_steps_of_adamw_are_those_of_pytorch() {
                 keep: None,
             };
             let loss = ast
-                .forward_backward(batch, &labels, 0.1, &mut gradients, &mut activations)
+                .forward_backward(batch, &targets, Trained::All, &mut gradients, &mut activations)
                 .unwrap();
             assert!(
                 (loss - wanted).abs() / wanted < 1e-3,
@@ -179,7 +234,12 @@ fn ten_steps_of_adamw_are_those_of_pytorch() {
                 (norm / f64::from(wanted_norms[step]) - 1.0).abs() < 1e-3,
                 "{name}: norm {norm} at step {step}"
             );
-            optimizer.step(ast.weights_mut(), &gradients, 1e-3, clip_scale(norm, 1.0));
+            optimizer.step(
+                ast.weights_mut(),
+                &gradients,
+                Rates::uniform(1e-3),
+                clip_scale(norm, 1.0),
+            );
         }
         for parameter in ast.weights().parameters() {
             if parameter.name.ends_with("attention.key.bias") {
@@ -240,7 +300,7 @@ fn dropping_patches_is_the_same_as_never_having_had_them() {
     assert!(largest_difference(&kept, &logits(&short, &input[..32])) < 1e-6);
     // Gradients: of the positions of patches that were dropped there is none.
     let mut gradients = long.weights().zeros_like();
-    long.forward_backward(keep, &[1], 0.0, &mut gradients, &mut activations)
+    long.forward_backward(keep, &[0.0, 1.0], Trained::All, &mut gradients, &mut activations)
         .unwrap();
     let positions = &gradients.embeddings.position_embeddings.data;
     assert!(norm(&positions[..4 * 16]) > 0.0);
@@ -511,12 +571,10 @@ fn inputs_that_do_not_fit_are_errors() {
         input_values: &input,
         keep: None,
     };
+    assert!(ast.targets(&[5], 0.1).is_err());
+    let two = ast.targets(&[0, 1], 0.1).unwrap();
     assert!(
-        ast.forward_backward(batch, &[5], 0.1, &mut gradients, &mut a)
-            .is_err()
-    );
-    assert!(
-        ast.forward_backward(batch, &[0, 1], 0.1, &mut gradients, &mut a)
+        ast.forward_backward(batch, &two, Trained::All, &mut gradients, &mut a)
             .is_err()
     );
 }

@@ -130,6 +130,30 @@ fn with_nothing_optional_it_is_the_sum_of_its_stems() {
 }
 
 #[test]
+fn a_whole_song_is_the_sum_of_its_own_stems_at_full_level() {
+    let (data, cache) = world(plain);
+    let songs = all_songs(&data);
+    let remixer =
+        Remixer::with_cache(&data, &songs, &[1], RemixOptions::default(), Arc::clone(&cache)).unwrap();
+    let (remix, sound) = remixer.whole(&songs[1]).unwrap();
+    assert_eq!((remix.songs(), remix.noises.len()), (vec![songs[1].clone()], 0));
+    assert_eq!(sound.samples.len(), 15 * RATE as usize);
+    let mut sum = vec![0.0f32; sound.samples.len()];
+    for stem in Stem::ALL {
+        let path = PathBuf::from(format!("/memory/{}/{}.wav", songs[1], stem.name()));
+        for (out, x) in sum.iter_mut().zip(&cache.get(&path).unwrap()[..]) {
+            *out += x;
+        }
+    }
+    let scale = 1.0 / peak(&sum);
+    for (x, wanted) in sound.samples.iter().zip(&sum) {
+        assert!((x - wanted * scale).abs() < 1e-6);
+    }
+    let error = remixer.whole("rock/nobody").unwrap_err().to_string();
+    assert!(error.contains("rock/nobody"), "{error}");
+}
+
+#[test]
 fn a_recipe_remakes_the_sound_sample_for_sample_after_json() {
     for scope in [TempoScope::Mashup, TempoScope::Stem] {
         let options = RemixOptions {
@@ -424,6 +448,50 @@ fn each_option_has_its_effect_and_only_that() {
             .iter()
             .all(|remix| (0.25..=0.26).contains(&remix.level.unwrap()))
     );
+}
+
+#[test]
+fn stems_are_brought_to_one_beat() {
+    // Bursts on every beat; each song has a tempo of its own, within reach of the others. Vocals have no beat.
+    let per_minute = |id: &str| 100.0 + 4.0 * f64::from(id.as_bytes()[id.len() - 1] - b'0');
+    let pulsing = |id: &str, stem: Stem| -> Vec<f32> {
+        let mut sound = plain(id, stem);
+        if stem != Stem::Vocals {
+            let every = 60.0 / per_minute(id);
+            for (i, x) in sound.iter_mut().enumerate() {
+                let since = i as f64 / f64::from(RATE) % every;
+                *x *= (-since / 0.03).exp() as f32 + 0.001;
+            }
+        }
+        sound
+    };
+    let remixer = remixer_of(
+        pulsing,
+        RemixOptions {
+            tempo_probability: 1.0,
+            tempo: [0.8, 1.25],
+            tempo_scope: TempoScope::Beat,
+            seconds: 5.0,
+            ..bare()
+        },
+    );
+    let mut changed = 0;
+    for index in 0..40 {
+        let (remix, sound) = remixer.make(4, 0, index).unwrap();
+        assert_eq!(remixer.render(&remix).unwrap(), sound);
+        let anchor = per_minute(&remix.parts[0].song);
+        assert_eq!((remix.parts[0].stem, remix.parts[0].tempo), (Stem::Drums, 1.0));
+        for part in &remix.parts {
+            if part.stem == Stem::Vocals {
+                assert_eq!(part.tempo, 1.0);
+            } else {
+                let heard = per_minute(&part.song) * part.tempo;
+                assert!((heard / anchor - 1.0).abs() < 0.012, "{heard} against {anchor}");
+                changed += usize::from(part.tempo != 1.0);
+            }
+        }
+    }
+    assert!(changed > 40, "{changed}");
 }
 
 #[test]

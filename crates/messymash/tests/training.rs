@@ -144,6 +144,89 @@ fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
     assert_same_run(&world.path("whole"), &world.path("middle"));
 }
 
+/// Everything of the recipe that a resumption could upset, in one.
+fn rich_recipe(epochs: u64) -> String {
+    let settings = "frozen_body_steps = 3\nhead_rate_factor = 10.0\nlayer_decay = 0.7\nema_decay = 0.9\nsave_every_steps";
+    let tables = "\n[mixup]\nprobability = 0.5\n\n[bandwidth]\nprobability = 0.5\n";
+    common::recipe(epochs).replace("save_every_steps", settings) + tables
+}
+
+#[test]
+fn a_resumed_run_of_every_setting_is_the_uninterrupted_one_too() {
+    let world = World::new(&rich_recipe(2));
+    world.train("whole", &mut listen).unwrap();
+    for (run, stop) in [("frozen", 2), ("thawed", 3), ("later", 11)] {
+        let path = world.path(run);
+        assert!(matches!(
+            world.train(run, &mut stop_at(stop)),
+            Err(Error::Interrupted)
+        ));
+        resume(&path, &mut listen).unwrap();
+        assert_same_run(&world.path("whole"), &path);
+        let average = |run: &Path| fs::read(run.join("last/average.safetensors")).unwrap();
+        assert!(average(&world.path("whole")) == average(&path));
+    }
+    fs::remove_file(world.path("later/last/average.safetensors")).unwrap();
+    let error = resume(&world.path("later"), &mut listen).unwrap_err().to_string();
+    assert!(error.contains("average.safetensors"), "{error}");
+}
+
+#[test]
+fn the_body_stands_still_while_it_is_frozen_and_the_average_is_what_is_kept() {
+    let world = World::new(&rich_recipe(1).replace("ema_decay = 0.9", "ema_decay = 0.99"));
+    let first = world.config();
+    assert!(matches!(
+        world.train("run", &mut stop_at(3)),
+        Err(Error::Interrupted)
+    ));
+    let last = Checkpoint::load(&world.path("run/last")).unwrap();
+    let mut shape = last.ast.config().clone();
+    shape.id2label = last.ast.config().id2label.clone();
+    let start = messymash::ast::Ast::random(shape, first.seed).unwrap();
+    let parts = start.weights().parts();
+    let tensors = start
+        .weights()
+        .parameters()
+        .into_iter()
+        .zip(last.ast.weights().parameters());
+    for ((before, after), part) in tensors.zip(parts) {
+        let moved = before.data != after.data;
+        assert_eq!(moved, part == messymash::ast::Part::Head, "{}", before.name);
+    }
+    let logged = log(&world.path("run"));
+    assert_eq!(logged[2]["learning_rate"], 0.0);
+    assert!((logged[2]["head_learning_rate"].as_f64().unwrap() - 0.75 * 3e-2).abs() < 1e-9);
+    resume(&world.path("run"), &mut listen).unwrap();
+    let best = fs::read(world.path("run/best/model.safetensors")).unwrap();
+    assert_ne!(best, fs::read(world.path("run/last/model.safetensors")).unwrap());
+    let (best, average) = (
+        Checkpoint::load(&world.path("run/best")).unwrap(),
+        messymash::checkpoint::read_tensors(
+            &world.path("run/last/average.safetensors"),
+            "",
+            last.ast.config(),
+        )
+        .unwrap(),
+    );
+    assert_eq!(*best.ast.weights(), average);
+}
+
+#[test]
+fn mixup_and_bandwidth_change_the_training_and_off_they_change_nothing() {
+    let plain = common::recipe(1);
+    let of = |tables: &str| {
+        let world = World::new(&format!("{plain}\n{tables}"));
+        world.train("run", &mut listen).unwrap();
+        fs::read(world.path("run/last/model.safetensors")).unwrap()
+    };
+    let without = of("");
+    let off = of("[mixup]\nprobability = 0.0\nalpha = 5.0\n[bandwidth]\nprobability = 0.0");
+    assert!(without == off);
+    let mixed = of("[mixup]\nprobability = 0.5");
+    let cut = of("[bandwidth]\nprobability = 0.5");
+    assert!(mixed != without && cut != without && mixed != cut);
+}
+
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let world = World::new(&common::recipe(1));
@@ -359,6 +442,19 @@ fn a_recipe_with_a_mistake_names_it() {
         ("label_smoothing = 1.0", "label_smoothing"),
         ("learning_rate = -1.0", "learning_rate"),
         ("learning_rate = nan", "learning_rate"),
+        ("layer_decay = 0.0", "layer_decay"),
+        ("layer_decay = 1.1", "layer_decay"),
+        ("head_rate_factor = -1.0", "head_rate_factor"),
+        ("ema_decay = 1.0", "ema_decay"),
+        ("[mixup]\nprobability = 1.5", "mixup.probability"),
+        ("[mixup]\nalpha = 0.0", "mixup.alpha"),
+        (
+            "batch_size = 1\nmicro_batch = 1\n[mixup]\nprobability = 0.1",
+            "batch_size is 1",
+        ),
+        ("[bandwidth]\nprobability = nan", "bandwidth.probability"),
+        ("[bandwidth]\nhertz = [8000.0, 5000.0]", "bandwidth.hertz"),
+        ("frozen_body_steps = 99999999999", "frozen_body_steps"),
         ("init = \"x\"\n[model]\nhidden_size = 8", "init"),
         ("loader_threads = 1000000", "loader_threads"),
         ("epochs = 99999999999", "epochs"),
@@ -375,15 +471,60 @@ fn a_recipe_with_a_mistake_names_it() {
     assert_eq!(TrainConfig::load(&path).unwrap(), TrainConfig::default());
 }
 
+/// The folder of the repository's recipes.
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
+}
+
 #[test]
 fn every_recipe_of_the_repository_is_valid() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
-    let recipes: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
+    let recipes: Vec<PathBuf> = [configs(), configs().join("ablation")]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
+        .filter(|path| !path.is_dir())
         .collect();
-    assert!(!recipes.is_empty());
+    assert!(recipes.len() >= 7, "{recipes:?}");
     for recipe in recipes {
         TrainConfig::load(&recipe).unwrap();
     }
+}
+
+#[test]
+fn recipes_of_the_ablation_differ_in_what_their_names_say() {
+    let [own, cross, noise, full] = ["1-own-song", "2-cross-song", "3-noise", "4-full"]
+        .map(|name| TrainConfig::load(&configs().join(format!("ablation/{name}.toml"))).unwrap());
+    assert_eq!(own.remix.own_song_probability, 1.0);
+    assert!(!own.remix.wants_noise());
+    let mut same = own.clone();
+    same.remix.own_song_probability = 0.0;
+    assert_eq!(same, cross);
+    same.remix.noise_counts = RemixOptions::default().noise_counts;
+    assert_eq!(same, noise);
+    // All of the last step, and nothing else.
+    same.remix = RemixOptions {
+        gain_probability: full.remix.gain_probability,
+        gain: full.remix.gain,
+        tempo_probability: full.remix.tempo_probability,
+        tempo: full.remix.tempo,
+        ..same.remix
+    };
+    same.specaugment = full.specaugment.clone();
+    (same.mixup, same.bandwidth) = (full.mixup.clone(), full.bandwidth.clone());
+    assert_eq!(same, full);
+    for probability in [
+        full.remix.gain_probability,
+        full.remix.tempo_probability,
+        full.mixup.probability,
+        full.bandwidth.probability,
+    ] {
+        assert!(probability > 0.0);
+    }
+    assert_eq!(
+        (noise.specaugment.frequency_masks, noise.specaugment.time_masks),
+        (0, 0)
+    );
+    assert!(full.specaugment.frequency_masks > 0 && full.specaugment.time_masks > 0);
+    // Twelve runs of some six minutes on two cores.
+    assert!(own.epochs * own.mashups_per_epoch <= 21_000);
 }

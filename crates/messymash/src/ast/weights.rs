@@ -40,6 +40,19 @@ macro_rules! tree {
     )*};
 }
 
+/// Which part of the model a tensor belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Patch projection, extra tokens, position embeddings.
+    Embeddings,
+    /// A transformer layer, from 0.
+    Layer(usize),
+    /// The layer norm after the layers.
+    LastNorm,
+    /// The classification head.
+    Head,
+}
+
 trait Walk {
     fn walk<'a>(&'a self, to: &mut Vec<&'a Parameter>);
     fn walk_mut<'a>(&'a mut self, to: &mut Vec<&'a mut Parameter>);
@@ -183,6 +196,23 @@ impl Weights {
         let mut all = Vec::new();
         self.walk_mut(&mut all);
         all
+    }
+
+    /// The part that each tensor belongs to, in the order of [`Weights::parameters`].
+    pub fn parts(&self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut add = |of: &dyn Walk, part| {
+            let mut all = Vec::new();
+            of.walk(&mut all);
+            parts.extend(all.iter().map(|_| part));
+        };
+        add(&self.embeddings, Part::Embeddings);
+        for (n, layer) in self.layers.iter().enumerate() {
+            add(layer, Part::Layer(n));
+        }
+        add(&self.layernorm, Part::LastNorm);
+        add(&self.classifier, Part::Head);
+        parts
     }
 
     /// The same tree with every value 0: for gradients and moments.

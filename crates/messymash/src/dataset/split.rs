@@ -132,6 +132,69 @@ impl Split {
         atomic::write(path, text.as_bytes())
     }
 
+    /// Checks that none of these songs trained the model whose split this is, nor any other excerpt or version of them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the first five that did.
+    pub fn check_unheard(&self, songs: &[String]) -> Result<()> {
+        let heard = self.recordings();
+        let leaked: Vec<String> = songs
+            .iter()
+            .filter(|id| heard.contains(recording(id)))
+            .cloned()
+            .collect();
+        if leaked.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "{} of the {} songs to judge by trained this model, says the split.json of its training: {}. Judge it by that split",
+            leaked.len(),
+            songs.len(),
+            first_five(&leaked)
+        )))
+    }
+
+    /// Checks that all of these songs trained the model whose split this is, if in another excerpt or version.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the first five that did not.
+    pub fn check_heard(&self, songs: &[String]) -> Result<()> {
+        let heard = self.recordings();
+        let others: Vec<String> = songs
+            .iter()
+            .filter(|id| !heard.contains(recording(id)))
+            .cloned()
+            .collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "{} of the {} songs to judge by did not train this model, says the split.json of its training: {}. Judge it by that \
+             split",
+            others.len(),
+            songs.len(),
+            first_five(&others)
+        )))
+    }
+
+    /// Checks that the noise of none of these folds trained the model whose split this is.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the fold.
+    pub fn check_unheard_noise(&self, folds: &[u32]) -> Result<()> {
+        match folds.iter().find(|fold| self.train_folds.contains(fold)) {
+            None => Ok(()),
+            Some(fold) => Err(Error::Config(format!(
+                "noise fold {fold} trained this model, says the split.json of its training: judge it by that split"
+            ))),
+        }
+    }
+
+    /// What trained the model.
+    fn recordings(&self) -> BTreeSet<&str> {
+        self.train.iter().map(|id| recording(id)).collect()
+    }
+
     /// Checks that the split fits the data and keeps its promise. Songs of the data that it does not name are fine:
     /// they are not used.
     ///

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Loudness, Mixed, Noise, Part, Pool, Remix, Remixer, SILENCE_DB, TempoScope, level_db, playback};
+use super::{
+    Loudness, Mixed, Noise, Part, Pool, Remix, Remixer, SILENCE_DB, TempoScope, level_db, playback, tempo,
+};
 use crate::dataset::{Stem, recording};
 use crate::random::{Random, purpose};
 use crate::{Error, Result};
@@ -10,6 +12,24 @@ use crate::{Error, Result};
 /// How often all parts are drawn anew where their sum is silent. Crops that are not silent are sought first, so this
 /// only happens where most stems of a genre are.
 const MASHUP_ATTEMPTS: usize = 8;
+
+/// What the parts drawn so far have settled for the next.
+struct Settled {
+    /// Recordings that are in the mashup.
+    used: HashSet<String>,
+    beat: Beat,
+}
+
+/// The beat that a part has to keep.
+#[derive(Clone, Copy)]
+enum Beat {
+    /// Its own: nothing is brought to one beat.
+    Any,
+    /// That of the first part that has one, which has not come yet.
+    First,
+    /// This many beats per minute.
+    Of(f64),
+}
 
 impl Remixer {
     /// The recipe of (seed, epoch, index) and its mix, which had to be made to see that it is not silent.
@@ -74,7 +94,15 @@ impl Remixer {
     fn draw_parts(&self, random: &mut Random, pool: &Pool, samples: usize) -> Result<Vec<Part>> {
         let options = &self.options;
         let with_gains = random.chance(options.gain_probability);
-        let common_tempo = self.draw_tempo(random);
+        let mut beat = Beat::Any;
+        let common_tempo = if options.tempo_scope == TempoScope::Beat {
+            if random.chance(options.tempo_probability) {
+                beat = Beat::First;
+            }
+            1.0
+        } else {
+            self.draw_tempo(random)
+        };
         let mut kept = [true; 4].map(|_| !random.chance(options.stem_dropout));
         if kept == [false; 4] {
             kept[random.below(4)] = true;
@@ -88,7 +116,7 @@ impl Remixer {
                 1.0
             };
             let tempo = match options.tempo_scope {
-                TempoScope::Mashup => common_tempo,
+                TempoScope::Mashup | TempoScope::Beat => common_tempo,
                 TempoScope::Stem => self.draw_tempo(random),
             };
             plan.push(Part {
@@ -103,15 +131,39 @@ impl Remixer {
         if random.chance(options.own_song_probability) {
             return self.draw_own_song(random, pool, samples, plan);
         }
-        let mut used = HashSet::new();
+        let mut settled = Settled {
+            used: HashSet::new(),
+            beat,
+        };
         let mut parts = Vec::with_capacity(4);
         for part in plan {
-            if let Some(part) = self.draw_crop(random, pool, samples, part, &used)? {
-                used.insert(recording(&part.song).to_string());
+            if let Some(part) = self.draw_crop(random, pool, samples, part, &settled)? {
+                settled.used.insert(recording(&part.song).to_string());
+                if let Beat::First = settled.beat
+                    && let Some(beats) = self.beats(&self.stem(&part.song, part.stem)?)
+                {
+                    settled.beat = Beat::Of(beats);
+                }
                 parts.push(part);
             }
         }
         Ok(parts)
+    }
+
+    fn beats(&self, stem: &[f32]) -> Option<f64> {
+        tempo::beats_per_minute(stem, self.options.sample_rate)
+    }
+
+    /// The tempo at which a stem keeps the beat of those before it; the planned one where there is none to keep.
+    fn tempo_of(&self, stem: &[f32], part: &Part, beat: Beat) -> f64 {
+        let Beat::Of(anchor) = beat else {
+            return part.tempo;
+        };
+        let [low, high] = self.options.tempo;
+        self.beats(stem)
+            .map(|own| tempo::matching_speed(anchor, own))
+            .filter(|speed| (low..=high).contains(speed))
+            .map_or(part.tempo, playback::round_tempo)
     }
 
     fn draw_tempo(&self, random: &mut Random) -> f64 {
@@ -122,7 +174,7 @@ impl Remixer {
         }
     }
 
-    /// A song and a crop for a part: of recordings not in `used` while there are any. `None` where no song of the
+    /// A song and a crop for a part: of recordings not used yet while there are any, at the tempo of the beat if there is one. `None` where no song of the
     /// genre has this stem.
     fn draw_crop(
         &self,
@@ -130,7 +182,7 @@ impl Remixer {
         pool: &Pool,
         samples: usize,
         part: Part,
-        used: &HashSet<String>,
+        settled: &Settled,
     ) -> Result<Option<Part>> {
         let has_stem = |id: &&String| {
             self.songs
@@ -145,7 +197,7 @@ impl Remixer {
             .collect();
         let fresh: Vec<&Vec<&String>> = all
             .iter()
-            .filter(|songs| !used.contains(recording(songs[0])))
+            .filter(|songs| !settled.used.contains(recording(songs[0])))
             .collect();
         let choice: Vec<&Vec<&String>> = if fresh.is_empty() {
             all.iter().collect()
@@ -155,12 +207,13 @@ impl Remixer {
         if choice.is_empty() {
             return Ok(None);
         }
-        let needed = playback::needed(samples, part.tempo);
         let mut best: Option<(f64, Part)> = None;
         for _ in 0..self.options.crop_attempts {
             let songs = choice[random.below(choice.len())];
             let song = songs[random.below(songs.len())];
             let stem = self.stem(song, part.stem)?;
+            let tempo = self.tempo_of(&stem, &part, settled.beat);
+            let needed = playback::needed(samples, tempo);
             let looped = stem.len() < needed;
             let start = random.below(if looped {
                 playback::period(stem.len())
@@ -179,6 +232,7 @@ impl Remixer {
                         song: song.clone(),
                         start,
                         looped,
+                        tempo,
                         ..part.clone()
                     },
                 ));

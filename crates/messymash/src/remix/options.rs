@@ -26,11 +26,11 @@ pub struct RemixOptions {
     pub gain: [f64; 2],
     /// How often a stem is left out (one is always kept).
     pub stem_dropout: f64,
-    /// How often the tempo changes.
+    /// How often the tempo changes (with the scope `beat`: how often stems are brought to one beat).
     pub tempo_probability: f64,
     /// Speed of playing, within [0.5, 2]. Stems are resampled, so pitch moves too.
     pub tempo: [f64; 2],
-    /// Whether `tempo_probability` and `tempo` are drawn once for all stems, or for each.
+    /// Whether `tempo_probability` and `tempo` are drawn once for all stems, or for each, or stems are brought to one beat.
     pub tempo_scope: TempoScope,
     /// Probabilities of 0, 1, 2 and 3 noises.
     pub noise_counts: [f64; 4],
@@ -58,6 +58,9 @@ pub enum TempoScope {
     Mashup,
     /// A tempo for each stem.
     Stem,
+    /// None is drawn: stems are played at the tempo of the first of them that has a beat (in the order drums, vocals, bass, other).
+    /// A stem without a beat, and one that would have to leave the range `tempo`, is played as it is.
+    Beat,
 }
 
 impl Default for RemixOptions {

@@ -1,6 +1,9 @@
-//! Examples for the loop: mashup -> features -> masks, each from (seed, epoch, index) alone.
+//! Examples for the loop: mashup -> mixup -> features -> bandwidth -> masks, every choice from (seed, epoch, index) alone.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use messymash_kernels::cross_entropy::smoothed;
 
 use super::TrainConfig;
 use crate::checkpoint::Checkpoint;
@@ -13,13 +16,19 @@ use crate::{Error, Result};
 /// Separates the random numbers of masks and dropped patches from those of the mashup.
 const AUGMENT: u64 = 0x4155_474D;
 
+/// As [`AUGMENT`], for what is mixed into a mashup.
+const MIXUP: u64 = 0x4D49_5855;
+
+/// As [`AUGMENT`], for the frequency at which a mashup ends.
+const BANDWIDTH: u64 = 0x4241_4E44;
+
 /// What a loader thread makes: one batch.
 #[derive(Debug)]
 pub(super) struct Examples {
     /// `[batch_size, max_length, num_mel_bins]`.
     pub(super) input_values: Vec<f32>,
-    /// A class a mashup.
-    pub(super) targets: Vec<usize>,
+    /// The wanted probability of each label: `[batch_size, labels]`.
+    pub(super) targets: Vec<f32>,
     /// Patches that are kept, as many for each mashup: `[batch_size, kept]`.
     pub(super) keep: Vec<usize>,
 }
@@ -83,43 +92,224 @@ impl<'a> Loaders<'a> {
 }
 
 impl Loader<'_> {
-    /// Features and class of a mashup, without masks.
+    /// Features and class of a mashup, as made.
     pub(super) fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Vec<f32>, usize)> {
+        let (samples, class) = self.sound(seed, epoch, index)?;
+        Ok((self.extractor.extract(&samples)?, class))
+    }
+
+    /// Sound and class of a mashup.
+    fn sound(&self, seed: u64, epoch: u64, index: u64) -> Result<(Vec<f32>, usize)> {
         let (remix, waveform) = self.remixer.make(seed, epoch, index)?;
         let class = self.labels.iter().position(|label| *label == remix.genre);
         let class =
             class.ok_or_else(|| Error::Config(format!("the model has no label '{}'", remix.genre)))?;
-        Ok((self.extractor.extract(&waveform.samples)?, class))
+        Ok((waveform.samples, class))
     }
 
-    /// The batch of one step, with masks and dropped patches.
+    /// The batch of one step: mashups, some mixed with others of the batch, cut in frequency, masked, patches dropped.
     pub(super) fn batch(&self, step: u64) -> Result<Examples> {
         let per_epoch = self.config.steps_per_epoch();
-        let (epoch, first) = (step / per_epoch, step % per_epoch * self.config.batch_size as u64);
-        let kept = ((self.patches as f64 * (1.0 - self.config.patchout)).round() as usize).max(1);
+        let size = self.config.batch_size;
+        let (epoch, first) = (step / per_epoch, step % per_epoch * size as u64);
         let mut batch = Examples {
             input_values: Vec::new(),
             targets: Vec::new(),
             keep: Vec::new(),
         };
-        for index in first..first + self.config.batch_size as u64 {
-            let (mut features, class) = self.mashup(self.config.seed, epoch, index)?;
-            let mut random = Random::new(&[self.config.seed, epoch, index, AUGMENT]);
+        let sounds: Vec<(Vec<f32>, usize)> = (first..first + size as u64)
+            .map(|index| self.sound(self.config.seed, epoch, index))
+            .collect::<Result<_>>()?;
+        for (n, index) in (first..).take(size).enumerate() {
+            let random = |purpose| Random::new(&[self.config.seed, epoch, index, purpose]);
+            let (sound, mut target) = self.mixed(&sounds, n, &mut random(MIXUP));
+            let mut features = self.extractor.extract(&sound)?;
+            if let Some(hertz) = self.config.bandwidth.draw(&mut random(BANDWIDTH)) {
+                self.extractor.low_pass(&mut features, sound.len(), hertz);
+            }
+            let mut random = random(AUGMENT);
             let mask_seed = random.next_u64();
             // 0 is the mean of normalised features.
             self.config
                 .specaugment
                 .apply(&mut features, self.extractor.num_mel_bins, 0.0, mask_seed);
             batch.input_values.append(&mut features);
-            batch.targets.push(class);
-            let mut numbers: Vec<usize> = (0..self.patches).collect();
-            if kept < self.patches {
-                random.shuffle(&mut numbers);
-                numbers.truncate(kept);
-                numbers.sort_unstable();
-            }
-            batch.keep.append(&mut numbers);
+            batch.targets.append(&mut target);
+            batch.keep.append(&mut self.kept_patches(&mut random));
         }
         Ok(batch)
+    }
+
+    /// Sound `n` and its target, if so drawn with another of the batch mixed in.
+    fn mixed<'s>(
+        &self,
+        sounds: &'s [(Vec<f32>, usize)],
+        n: usize,
+        random: &mut Random,
+    ) -> (Cow<'s, [f32]>, Vec<f32>) {
+        let target = |class: usize| smoothed(&[class], self.labels.len(), self.config.label_smoothing as f32);
+        let (sound, class) = &sounds[n];
+        let Some((other, share)) = self.config.mixup.draw(random, n, sounds.len()) else {
+            return (Cow::Borrowed(sound), target(*class));
+        };
+        let blend = |a: &[f32], b: &[f32]| -> Vec<f32> {
+            let pairs = a.iter().zip(b);
+            pairs.map(|(a, b)| share * a + (1.0 - share) * b).collect()
+        };
+        let (other, other_class) = &sounds[other];
+        (
+            Cow::Owned(blend(sound, other)),
+            blend(&target(*class), &target(*other_class)),
+        )
+    }
+
+    /// The patches that a mashup keeps, sorted.
+    fn kept_patches(&self, random: &mut Random) -> Vec<usize> {
+        let kept = ((self.patches as f64 * (1.0 - self.config.patchout)).round() as usize).max(1);
+        let mut numbers: Vec<usize> = (0..self.patches).collect();
+        if kept < self.patches {
+            random.shuffle(&mut numbers);
+            numbers.truncate(kept);
+            numbers.sort_unstable();
+        }
+        numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::dataset::{NoiseClip, Song};
+    use crate::remix::RemixOptions;
+    use crate::specaugment::SpecAugment;
+    use crate::train::{Bandwidth, Mixup};
+
+    fn config() -> TrainConfig {
+        TrainConfig {
+            batch_size: 4,
+            mashups_per_epoch: 8,
+            remix: RemixOptions {
+                seconds: 0.26,
+                ..RemixOptions::default()
+            },
+            specaugment: SpecAugment {
+                frequency_masks: 0,
+                time_masks: 0,
+                ..SpecAugment::default()
+            },
+            ..TrainConfig::default()
+        }
+    }
+
+    /// A loader over two genres of one song each, in memory.
+    fn loader(config: &TrainConfig) -> Loader<'_> {
+        let cache = Arc::new(StemCache::new(64, 16_000));
+        let sound = |name: &str, seed: u64| {
+            let mut random = Random::new(&[seed]);
+            let path = PathBuf::from(name);
+            cache.insert(&path, (0..16_000).map(|_| 0.1 * random.normal() as f32).collect());
+            path
+        };
+        let song = |genre: usize, id: &str| Song {
+            id: id.into(),
+            genre,
+            stems: std::array::from_fn(|stem| {
+                Some(sound(&format!("{id}{stem}"), (10 * genre + stem) as u64))
+            }),
+        };
+        let songs = vec![song(0, "a/1"), song(1, "b/1")];
+        let noise = NoiseClip {
+            id: "n".into(),
+            path: sound("n", 99),
+            fold: 1,
+        };
+        let data = MessyMashup {
+            genres: vec!["a".into(), "b".into()],
+            songs,
+            noises: vec![noise],
+            mashups: Vec::new(),
+            ignored: Vec::new(),
+        };
+        let songs = ["a/1".to_string(), "b/1".to_string()];
+        Loader {
+            config,
+            remixer: Remixer::with_cache(&data, &songs, &[1], config.remix.clone(), Arc::clone(&cache))
+                .unwrap(),
+            extractor: FeatureExtractor::new(32, 24).unwrap(),
+            labels: data.genres,
+            patches: 8,
+        }
+    }
+
+    #[test]
+    fn a_mixed_example_is_the_blend_of_two_and_says_so() {
+        let config = TrainConfig {
+            mixup: Mixup {
+                probability: 0.7,
+                alpha: 1.0,
+            },
+            ..config()
+        };
+        let loader = loader(&config);
+        let input = 24 * 32;
+        let (mut mixed, mut left_alone) = (0, 0);
+        for step in 0..4 {
+            let batch = loader.batch(step).unwrap();
+            let (epoch, first) = (step / 2, step % 2 * 4);
+            for n in 0..4 {
+                let index = first + n as u64;
+                let (sound, class) = loader.sound(config.seed, epoch, index).unwrap();
+                // Nothing but (seed, epoch, index) says with which other one, and how much.
+                let mut random = Random::new(&[config.seed, epoch, index, MIXUP]);
+                let (other, share) = config.mixup.draw(&mut random, n, 4).unwrap_or((n, 1.0));
+                let (second, second_class) = loader.sound(config.seed, epoch, first + other as u64).unwrap();
+                let blend: Vec<f32> = sound
+                    .iter()
+                    .zip(&second)
+                    .map(|(a, b)| share * a + (1.0 - share) * b)
+                    .collect();
+                assert_eq!(
+                    batch.input_values[n * input..][..input],
+                    loader.extractor.extract(&blend).unwrap()
+                );
+                let target = &batch.targets[2 * n..][..2];
+                let wanted = |label: usize| {
+                    let of = |class: usize| if class == label { 0.95 } else { 0.05 };
+                    share * of(class) + (1.0 - share) * of(second_class)
+                };
+                for (label, got) in target.iter().enumerate() {
+                    assert!((got - wanted(label)).abs() < 1e-6, "{target:?}");
+                }
+                *(if other == n { &mut left_alone } else { &mut mixed }) += 1;
+            }
+        }
+        assert!(mixed > 4 && left_alone > 1, "{mixed} mixed, {left_alone} not");
+    }
+
+    #[test]
+    fn a_cut_example_is_silent_above_and_untouched_below() {
+        let config = TrainConfig {
+            bandwidth: Bandwidth {
+                probability: 1.0,
+                hertz: [3000.0, 7000.0],
+            },
+            ..config()
+        };
+        let loader = loader(&config);
+        let batch = loader.batch(0).unwrap();
+        for n in 0..4 {
+            let mut random = Random::new(&[config.seed, 0, n as u64, BANDWIDTH]);
+            let hertz = config.bandwidth.draw(&mut random).unwrap();
+            assert!((3000.0..7000.0).contains(&hertz));
+            let (whole, _) = loader.mashup(config.seed, 0, n as u64).unwrap();
+            let mut wanted = whole.clone();
+            loader
+                .extractor
+                .low_pass(&mut wanted, config.remix.samples(), hertz);
+            assert_ne!(wanted, whole);
+            assert_eq!(batch.input_values[n * 24 * 32..][..24 * 32], wanted);
+        }
     }
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ast::{Ast, AstConfig};
+use super::augment::{Bandwidth, Mixup};
+use crate::ast::{Ast, AstConfig, Trained, Weights};
 use crate::checkpoint::{Checkpoint, NewHead, resolve};
 use crate::features::FeatureExtractor;
-use crate::optim::Schedule;
+use crate::optim::{AdamW, Average, Rates, Schedule};
 use crate::remix::RemixOptions;
 use crate::specaugment::SpecAugment;
 use crate::{Error, Result};
@@ -42,10 +43,20 @@ pub struct TrainConfig {
     pub final_learning_rate: f64,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
+    /// The head's learning rate over `learning_rate`. A new head on a trained body wants 10 to 50.
+    pub head_rate_factor: f64,
+    /// Each layer's learning rate over that of the layer above it, within (0, 1]; the embeddings count as a layer below the
+    /// first. The last layer has `learning_rate`.
+    pub layer_decay: f64,
+    /// Steps at the start in which only the head is trained. The body's warm-up comes after them.
+    pub frozen_body_steps: u64,
     /// AdamW's weight decay, on matrices only.
     pub weight_decay: f64,
     /// Limit of the gradients' global norm; 0 for none.
     pub clip_norm: f64,
+    /// Share that each step keeps of a running average of the weights, within [0, 1); it rises to that by (1 + step) / (10 +
+    /// step). The average is what is validated and kept as best/. 0 for none.
+    pub ema_decay: f64,
     /// Share of the target that is spread over all genres, within [0, 1).
     pub label_smoothing: f64,
     /// Share of the patches left out of each training mashup, within [0, 1).
@@ -67,6 +78,10 @@ pub struct TrainConfig {
     pub remix: RemixOptions,
     /// Masks on the features of training mashups.
     pub specaugment: SpecAugment,
+    /// Mixing of two training mashups, and of what they are.
+    pub mixup: Mixup,
+    /// Training mashups without their highest frequencies.
+    pub bandwidth: Bandwidth,
 }
 
 /// The shape of a new model; the keys are those of `config.json`.
@@ -127,8 +142,12 @@ impl Default for TrainConfig {
             learning_rate: 5e-4,
             final_learning_rate: 0.01,
             warmup_steps: 500,
+            head_rate_factor: 1.0,
+            layer_decay: 1.0,
+            frozen_body_steps: 0,
             weight_decay: 0.05,
             clip_norm: 1.0,
+            ema_decay: 0.0,
             label_smoothing: 0.1,
             patchout: 0.0,
             loader_threads: 1,
@@ -139,6 +158,8 @@ impl Default for TrainConfig {
             data: DataSettings::default(),
             remix: RemixOptions::default(),
             specaugment: SpecAugment::default(),
+            mixup: Mixup::default(),
+            bandwidth: Bandwidth::default(),
         }
     }
 }
@@ -255,6 +276,7 @@ impl TrainConfig {
         let bounded = [
             ("mashups_per_epoch", self.mashups_per_epoch, MOST),
             ("warmup_steps", self.warmup_steps, MOST),
+            ("frozen_body_steps", self.frozen_body_steps, MOST),
             ("loader_threads", self.loader_threads as u64, MOST_THREADS),
         ];
         for (name, value, most) in bounded {
@@ -271,6 +293,7 @@ impl TrainConfig {
         let shares = [
             ("label_smoothing", self.label_smoothing),
             ("patchout", self.patchout),
+            ("ema_decay", self.ema_decay),
             ("validation.fraction", self.validation.fraction),
         ];
         for (name, value) in shares {
@@ -281,6 +304,7 @@ impl TrainConfig {
         let rates = [
             ("learning_rate", self.learning_rate),
             ("final_learning_rate", self.final_learning_rate),
+            ("head_rate_factor", self.head_rate_factor),
             ("weight_decay", self.weight_decay),
             ("clip_norm", self.clip_norm),
         ];
@@ -289,19 +313,61 @@ impl TrainConfig {
                 return fail(format!("{name} is {value}; it must be a number of at least 0"));
             }
         }
+        if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
+            return fail(format!(
+                "layer_decay is {}; it must be above 0 and at most 1",
+                self.layer_decay
+            ));
+        }
         if self.init.is_some() && self.model.is_some() {
             return fail("[model] gives the shape of a new model, but init names a model that has its own; leave one out".into());
         }
+        self.mixup.check(self.batch_size)?;
+        self.bandwidth.check()?;
         self.remix.check()
     }
 
-    pub(super) fn schedule(&self) -> Schedule {
-        Schedule {
-            peak: self.learning_rate,
-            last: self.learning_rate * self.final_learning_rate,
+    pub(super) fn total_steps(&self) -> u64 {
+        self.epochs * self.steps_per_epoch()
+    }
+
+    /// The learning rates of step `step`, from 0.
+    pub(super) fn rates(&self, step: u64) -> Rates {
+        let schedule = |peak: f64, start: u64| Schedule {
+            peak,
+            last: peak * self.final_learning_rate,
+            start,
             warmup_steps: self.warmup_steps,
-            total_steps: self.epochs * self.steps_per_epoch(),
+            total_steps: self.total_steps(),
+        };
+        let head = self.learning_rate * self.head_rate_factor;
+        Rates {
+            body: schedule(self.learning_rate, self.frozen_body_steps).learning_rate(step),
+            head: schedule(head, 0).learning_rate(step),
+            layer_decay: self.layer_decay,
         }
+    }
+
+    /// What step `step` trains, from 0.
+    pub(super) fn trained(&self, step: u64) -> Trained {
+        if step < self.frozen_body_steps {
+            Trained::Head
+        } else {
+            Trained::All
+        }
+    }
+
+    /// An optimiser that has seen nothing.
+    pub(super) fn optimizer(&self, weights: &Weights) -> AdamW {
+        AdamW {
+            frozen_body_steps: self.frozen_body_steps,
+            ..AdamW::new(weights, self.weight_decay)
+        }
+    }
+
+    /// The average of weights that have not moved yet, if there is to be one.
+    pub(super) fn average(&self, weights: &Weights) -> Option<Average> {
+        (self.ema_decay > 0.0).then(|| Average::new(weights, self.ema_decay))
     }
 
     pub(super) fn steps_per_epoch(&self) -> u64 {
