@@ -18,7 +18,7 @@ use messymash_kernels::{Mat, MatMut, Store, gelu, layer_norm, matmul, patches, r
 pub use self::config::AstConfig;
 pub use self::inference::{Inference, Precision, Workspace};
 use self::weights::{Layer, LayerNorm, Linear};
-pub use self::weights::{Parameter, Part, Weights};
+pub use self::weights::{Parameter, Part, Values, Weights};
 use crate::random::Random;
 use crate::{Error, Result};
 

@@ -5,22 +5,30 @@
 //! bf16, under the names of transformers 4 or those of transformers 5; or, written by [`quantize`], the matrices of the
 //! layers as eight-bit integers with a scale per output. Tensors are read one after the other, never the whole file at once.
 
+mod find;
+mod folder;
+mod positions;
+mod quantize;
 mod tensors;
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use half::f16;
 use messymash_kernels::int8::Quantized;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use sha2::{Digest, Sha256};
 
+use self::find::sha256;
+pub use self::find::{fingerprint, resolve};
+pub use self::folder::{replace_folder, settled};
+pub use self::positions::interpolate_positions;
+use self::positions::stored_columns;
+pub use self::quantize::quantize;
 use self::tensors::{SCALE, TensorFile};
 use crate::ast::config::Quantization;
 use crate::ast::weights::BODY;
-use crate::ast::{Ast, AstConfig, Inference, Parameter, Precision, Weights, initial_values};
+use crate::ast::{Ast, AstConfig, Inference, Parameter, Precision, Values, Weights, initial_values};
 use crate::features::FeatureExtractor;
 use crate::random::Random;
 use crate::{Error, Result, atomic};
@@ -242,7 +250,7 @@ impl Loaded {
         });
         let shapes = config.clone();
         let model = Inference::build(config, precision, &mut |name, shape| {
-            tensor(&mut file, &shapes, name, shape)
+            stored_tensor(&mut file, &shapes, name, shape)
         })?;
         Ok(Self {
             model,
@@ -267,81 +275,6 @@ impl Loaded {
             origin: None,
         })
     }
-}
-
-/// Writes the model of `dir` to `out` with the matrices of its layers in eight bits. The configuration and the card of the
-/// new directory say what it was made of.
-///
-/// # Errors
-/// As [`Checkpoint::load`]; [`Error::Config`] if the model is quantised already or would replace itself; [`Error::Io`] if
-/// it cannot be written.
-pub fn quantize(dir: &Path, out: &Path) -> Result<()> {
-    let source = settled(&resolve(dir)?);
-    let mut checkpoint = Checkpoint::load(&source)?;
-    let config = AstConfig::from_json(&fs::read_to_string(source.join(CONFIG)).map_err(Error::io(&source))?)?;
-    if config.quantization_config.is_some() {
-        return Err(Error::Config(format!("{} is quantised already", dir.display())));
-    }
-    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if same(&source, out) {
-        return Err(Error::Config(
-            "the quantised model must go to another directory".into(),
-        ));
-    }
-    let path = source.join(WEIGHTS);
-    let digest = sha256(&path).map_err(Error::io(&path))?;
-    let quantization = Quantization::new(&dir.display().to_string(), &digest);
-    let note = format!(
-        "> Weights quantised to eight bits by `messymash quantize` (version {}) from `{}`, whose `{WEIGHTS}` has the SHA-256 \
-         `{digest}`. Only messymash reads this directory; for other programs take the original.\n",
-        env!("CARGO_PKG_VERSION"),
-        quantization.origin
-    );
-    checkpoint.card = Some(with_note(checkpoint.card.as_deref().unwrap_or_default(), &note));
-    checkpoint.ast.set_quantization(quantization);
-    checkpoint.save(out, Stored::Int8)
-}
-
-/// The SHA-256 of a file, hexadecimal.
-fn sha256(path: &Path) -> std::io::Result<String> {
-    let mut digest = Sha256::new();
-    let mut file = File::open(path)?;
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hex(&digest.finalize())),
-            n => digest.update(&piece[..n]),
-        }
-    }
-}
-
-/// What tells the model of a directory (or id) from every other: a SHA-256 over configuration, preprocessor and weights,
-/// hexadecimal.
-///
-/// # Errors
-/// [`Error::Checkpoint`] if there is no such directory; [`Error::Io`] if its files cannot be read.
-pub fn fingerprint(model: &Path) -> Result<String> {
-    let dir = settled(&resolve(model)?);
-    let mut digests = String::new();
-    for name in [CONFIG, PREPROCESSOR, WEIGHTS] {
-        let path = dir.join(name);
-        digests += &sha256(&path).map_err(Error::io(&path))?;
-    }
-    Ok(hex(&Sha256::digest(digests)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A model card with a note before its text, behind its YAML head.
-fn with_note(card: &str, note: &str) -> String {
-    let head = card
-        .strip_prefix("---\n")
-        .and_then(|rest| rest.find("\n---\n"))
-        .map_or(0, |end| end + 9);
-    let (head, text) = card.split_at(head);
-    format!("{head}{note}\n{text}")
 }
 
 /// Writes trees of tensors to one safetensors file, the names of each tree after a prefix.
@@ -420,65 +353,9 @@ pub fn read_tensors(path: &Path, prefix: &str, config: &AstConfig) -> Result<Wei
                 info.shape
             )));
         }
-        file.read(&name).map_err(|e| damaged(format!("{name}: {e}")))
+        let values = file.read(&name).map(Values::into_f32);
+        values.map_err(|e| damaged(format!("{name}: {e}")))
     })
-}
-
-/// Replaces the folder `dir` by one that `fill` fills: written beside it, synced, renamed.
-///
-/// A folder cannot be replaced in one step everywhere; for a moment the old one is called `<dir>.old`, where loading
-/// also looks.
-///
-/// # Errors
-/// [`Error::Io`], or what `fill` says; the old folder then is as it was.
-pub fn replace_folder(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let parent = dir
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(Error::io(parent))?;
-    let old = beside(dir);
-    if dir.exists() && old.exists() {
-        fs::remove_dir_all(&old).map_err(Error::io(&old))?;
-    }
-    let new = tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .tempdir_in(parent)
-        .map_err(Error::io(parent))?;
-    fill(new.path())?;
-    #[cfg(unix)]
-    {
-        // tempfile makes 0700 folders; a checkpoint is for the user's other programs too.
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755)).map_err(Error::io(new.path()))?;
-    }
-    atomic::sync_folder(new.path())?;
-    if dir.exists() {
-        fs::rename(dir, &old).map_err(Error::io(dir))?;
-    }
-    fs::rename(new.keep(), dir).map_err(Error::io(dir))?;
-    atomic::sync_folder(parent)?;
-    if old.exists() {
-        fs::remove_dir_all(&old).map_err(Error::io(&old))?;
-    }
-    Ok(())
-}
-
-/// Where a folder is to be found: under its name, or, after a crash in the middle of [`replace_folder`], under the name of
-/// the old one.
-pub fn settled(dir: &Path) -> PathBuf {
-    let old = beside(dir);
-    if !dir.exists() && old.exists() {
-        old
-    } else {
-        dir.to_path_buf()
-    }
-}
-
-fn beside(dir: &Path) -> PathBuf {
-    let mut name = dir.file_name().unwrap_or_default().to_os_string();
-    name.push(".old");
-    dir.with_file_name(name)
 }
 
 fn missing(path: &Path, error: &std::io::Error) -> Error {
@@ -627,27 +504,45 @@ fn not_the_model(fault: &str) -> Error {
     Error::Config(format!("{WEIGHTS} does not hold the model of {CONFIG}: {fault}"))
 }
 
-/// One tensor of a file that [`Source::check`] found to be in order; what only its values tell is checked here.
+/// As [`stored_tensor`], in single precision.
 fn tensor(file: &mut TensorFile<'_>, config: &AstConfig, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    stored_tensor(file, config, name, shape).map(Values::into_f32)
+}
+
+/// One tensor of a file that [`Source::check`] found to be in order; what only its values tell is checked here.
+fn stored_tensor(
+    file: &mut TensorFile<'_>,
+    config: &AstConfig,
+    name: &str,
+    shape: &[usize],
+) -> Result<Values> {
     let unusable = |why: &str| not_the_model(&format!("1 tensors unusable: {name} ({why})"));
     let stored_shape = file.info(name).map(|info| info.shape.clone()).unwrap_or_default();
-    let data = file.read(name).map_err(|e| unusable(&e))?;
+    let values = file.read(name).map_err(|e| unusable(&e))?;
+    let floats = match &values {
+        Values::F32(values) => values,
+        Values::Int8(quantized) => &quantized.scales,
+    };
     // By pieces without an early exit, which the compiler vectorises.
-    if !data
+    if !floats
         .chunks(4096)
         .all(|piece| piece.iter().fold(true, |all, x| all & x.is_finite()))
     {
         return Err(unusable("holds values that are not finite"));
     }
     if stored_shape == shape {
-        return Ok(data);
+        return Ok(values);
     }
     let parameter = Parameter {
         name: name.to_string(),
         shape: stored_shape,
-        data,
+        data: values.into_f32(),
+        quantized: None,
     };
-    interpolate_positions(&parameter, config).ok_or_else(|| unusable("has the wrong shape"))
+    let interpolated = interpolate_positions(&parameter, config);
+    interpolated
+        .map(Values::F32)
+        .ok_or_else(|| unusable("has the wrong shape"))
 }
 
 /// What is wrong with a model, as an error of its folder.
@@ -670,102 +565,6 @@ fn first_five(what: &str, names: &[String]) -> String {
         .join(", ");
     let more = if names.len() > 5 { ", …" } else { "" };
     format!("{} tensors {what}: {shown}{more}", names.len())
-}
-
-/// Columns of the grid of patches that stored position embeddings were made for, if that is what they are.
-fn stored_columns(name: &str, shape: &[usize], config: &AstConfig) -> Option<usize> {
-    let [1, tokens, width] = shape[..] else {
-        return None;
-    };
-    let (patches, rows) = (tokens.checked_sub(2)?, config.grid().rows());
-    let fits = name.ends_with("position_embeddings")
-        && width == config.hidden_size
-        && patches > 0
-        && patches.is_multiple_of(rows);
-    fits.then(|| patches / rows)
-}
-
-/// Position embeddings for the input length of `config` from those of another: the grid of patches is interpolated along
-/// time, bilinearly as `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)` and the code of the AST paper
-/// do; the class and distillation tokens keep theirs. `None` if `stored` is nothing of the kind.
-pub fn interpolate_positions(stored: &Parameter, config: &AstConfig) -> Option<Vec<f32>> {
-    let d = config.hidden_size;
-    let (rows, to) = (config.grid().rows(), config.grid().cols());
-    let from = stored_columns(&stored.name, &stored.shape, config)?;
-    let mut data = stored.data[..2 * d].to_vec();
-    for row in 0..rows {
-        let at = |column: usize| &stored.data[(2 + row * from + column) * d..][..d];
-        for column in 0..to {
-            // Centres of the new columns on the axis of the old ones, not beyond its first.
-            let place = ((column as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
-            let left = (place as usize).min(from - 1);
-            let right = (left + 1).min(from - 1);
-            let share = (place - left as f64) as f32;
-            data.extend(
-                at(left)
-                    .iter()
-                    .zip(at(right))
-                    .map(|(l, r)| l * (1.0 - share) + r * share),
-            );
-        }
-    }
-    Some(data)
-}
-
-/// The directory that `model` names: a path, or an id such as `owner/name` in the local Hugging Face cache.
-///
-/// # Errors
-/// [`Error::Checkpoint`] that says how to get the model, if there is no such directory.
-pub fn resolve(model: &Path) -> Result<PathBuf> {
-    if settled(model).is_dir() {
-        return Ok(model.to_path_buf());
-    }
-    let nothing = |message: String| Error::Checkpoint {
-        path: model.to_path_buf(),
-        message,
-    };
-    let id = model
-        .to_str()
-        .and_then(|text| text.split_once('/'))
-        .filter(|(owner, name)| {
-            let plain = |part: &str| {
-                !part.is_empty()
-                    && !part.starts_with('.')
-                    && part
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-            };
-            plain(owner) && plain(name)
-        });
-    let Some((owner, name)) = id else {
-        return Err(nothing("there is no such model directory".into()));
-    };
-    let cache = hub_cache()
-        .ok_or_else(|| nothing("there is no home directory to look for a model cache in".into()))?;
-    let folder = cache.join(format!("models--{owner}--{name}"));
-    let revision = fs::read_to_string(folder.join("refs/main")).unwrap_or_default();
-    let snapshot = folder.join("snapshots").join(revision.trim());
-    if !revision.trim().is_empty() && !revision.contains(['/', '\\']) && snapshot.join(CONFIG).is_file() {
-        return Ok(snapshot);
-    }
-    Err(nothing(format!(
-        "neither a model directory nor a model in the Hugging Face cache ({}); get it with `hf download {owner}/{name}`, \
-         or copy its {CONFIG}, {PREPROCESSOR} and {WEIGHTS} into a folder and name that",
-        cache.display()
-    )))
-}
-
-/// Where `huggingface_hub` keeps models, by the environment variables that it looks at.
-fn hub_cache() -> Option<PathBuf> {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    variable("HF_HUB_CACHE")
-        .or_else(|| variable("HF_HOME").map(|home| home.join("hub")))
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cache/huggingface/hub")))
 }
 
 #[cfg(test)]
@@ -792,43 +591,5 @@ mod tests {
             format!("{BODY}encoder.layer.3.layernorm_after.weight")
         );
         assert_eq!(canonical_name("classifier.dense.bias"), "classifier.dense.bias");
-    }
-
-    #[test]
-    fn a_folder_is_replaced_whole_or_not_at_all() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("last");
-        let write =
-            |text: &'static str| move |folder: &Path| atomic::write(&folder.join("a"), text.as_bytes());
-        replace_folder(&dir, write("one")).unwrap();
-        replace_folder(&dir, write("two")).unwrap();
-        assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "two");
-        let failed = replace_folder(&dir, |folder| {
-            write("three")(folder)?;
-            Err(Error::Interrupted)
-        });
-        assert!(failed.is_err());
-        assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "two");
-        assert_eq!(
-            fs::read_dir(root.path()).unwrap().count(),
-            1,
-            "nothing is left lying about"
-        );
-        // A crash between the two renames leaves only the old folder, which is then found and later replaced.
-        fs::rename(&dir, root.path().join("last.old")).unwrap();
-        assert_eq!(settled(&dir), root.path().join("last.old"));
-        replace_folder(&dir, write("four")).unwrap();
-        assert_eq!(fs::read_to_string(settled(&dir).join("a")).unwrap(), "four");
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn an_unknown_model_is_told_how_to_get_it() {
-        let message = resolve(Path::new("nobody/no-such-model"))
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("hf download nobody/no-such-model"), "{message}");
-        let message = resolve(Path::new("/no/such/folder")).unwrap_err().to_string();
-        assert!(message.contains("no such model directory"), "{message}");
     }
 }

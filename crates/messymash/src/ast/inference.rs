@@ -4,15 +4,16 @@
 //! A layer is three passes over the rows: norm, queries, keys and values; attention; everything after it. The numbers are
 //! those of [`Ast::forward`](super::Ast::forward), up to the order of additions (f32) or the rounding to eight bits.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use messymash_kernels::attention::{self, AttentionShape};
-use messymash_kernels::int8::{MOST_INPUTS, Quantized};
+use messymash_kernels::int8::{MOST, MOST_INPUTS, Quantized};
 use messymash_kernels::linear::{self, FeedForward};
 use messymash_kernels::{Linear, Mat, layer_norm, patches, rows};
 use serde::{Deserialize, Serialize};
 
-use super::weights::{self, Builder, Embeddings, Head, Layer, LayerNorm, Source};
+use super::weights::{self, Builder, Embeddings, Head, Layer, LayerNorm, Parameter, StoredSource, Values};
 use super::{Ast, AstConfig, EXTRA_TOKENS};
 use crate::{Error, Result};
 
@@ -84,7 +85,7 @@ impl Inference {
     ///
     /// # Errors
     /// [`Error::Config`] if the configuration describes a model that cannot be, and the first error of `source`.
-    pub fn build(config: AstConfig, precision: Precision, source: &mut Source<'_>) -> Result<Self> {
+    pub fn build(config: AstConfig, precision: Precision, source: &mut StoredSource<'_>) -> Result<Self> {
         let config = config.checked()?;
         let mut parameters = 0;
         let mut counted = |name: &str, shape: &[usize]| {
@@ -97,7 +98,10 @@ impl Inference {
         };
         let mut embeddings = from.embeddings()?;
         let projection = packed(&[&embeddings.projection], precision)?;
-        embeddings.projection.weight.data = Vec::new();
+        (
+            embeddings.projection.weight.data,
+            embeddings.projection.weight.quantized,
+        ) = (Vec::new(), None);
         let last = config.num_hidden_layers - 1;
         let mut layers = Vec::with_capacity(last + 1);
         // While a layer is laid out, the next one is read.
@@ -145,7 +149,7 @@ impl Inference {
             .collect();
         // A model that could be made has all tensors of its configuration.
         Self::build(config, precision, &mut |name, _| {
-            Ok(given.remove(name).unwrap_or_default())
+            Ok(Values::F32(given.remove(name).unwrap_or_default()))
         })
     }
 
@@ -350,7 +354,8 @@ fn packed(linears: &[&weights::Linear], precision: Precision) -> Result<Linear> 
     for linear in linears {
         let outputs = linear.weight.shape[0];
         inputs = linear.weight.shape[1..].iter().product();
-        if linear.weight.data.len() != outputs * inputs {
+        let stored = linear.weight.quantized.as_ref();
+        if stored.map_or(linear.weight.data.len(), |q| q.values.len()) != outputs * inputs {
             return Err(Error::Config(format!(
                 "{} has not the size of its shape",
                 linear.weight.name
@@ -361,21 +366,50 @@ fn packed(linears: &[&weights::Linear], precision: Precision) -> Result<Linear> 
             None => bias.resize(bias.len() + outputs, 0.0),
         }
     }
-    let outputs = bias.len();
-    let joined;
-    let weights = match linears {
-        [one] => &one.weight.data,
-        several => {
-            joined = several
-                .iter()
-                .flat_map(|l| &l.weight.data)
-                .copied()
-                .collect::<Vec<f32>>();
-            &joined
-        }
-    };
     Ok(match precision {
-        Precision::F32 => Linear::new(Mat::new(weights, outputs, inputs), bias),
-        Precision::Int8 => Linear::int8(&Quantized::new(weights, outputs), bias),
+        Precision::F32 => {
+            let weights = joined(linears.iter().map(|linear| single(&linear.weight)));
+            Linear::new(Mat::new(&weights, bias.len(), inputs), bias)
+        }
+        Precision::Int8 => {
+            let parts: Vec<Quantized> = linears.iter().map(|linear| eight_bits(&linear.weight)).collect();
+            let quantized = Quantized {
+                values: joined(parts.iter().map(|part| Cow::Borrowed(&part.values[..]))).into_owned(),
+                scales: joined(parts.iter().map(|part| Cow::Borrowed(&part.scales[..]))).into_owned(),
+            };
+            Linear::int8(&quantized, bias)
+        }
     })
+}
+
+/// One after the other; what is alone is not copied.
+fn joined<'a, T: Clone>(mut parts: impl ExactSizeIterator<Item = Cow<'a, [T]>>) -> Cow<'a, [T]> {
+    match parts.len() {
+        1 => parts.next().unwrap_or_default(),
+        _ => Cow::Owned(parts.flat_map(Cow::into_owned).collect()),
+    }
+}
+
+/// A matrix in single precision.
+fn single(weight: &Parameter) -> Cow<'_, [f32]> {
+    match &weight.quantized {
+        Some(quantized) => Cow::Owned(quantized.dequantize()),
+        None => Cow::Borrowed(&weight.data),
+    }
+}
+
+/// A matrix in eight bits, as they were stored if the kernels can take them.
+fn eight_bits(weight: &Parameter) -> Quantized {
+    match &weight.quantized {
+        Some(quantized)
+            if quantized
+                .values
+                .iter()
+                .fold(0, |most, q| most.max(q.unsigned_abs()))
+                <= MOST as u8 =>
+        {
+            quantized.clone()
+        }
+        _ => Quantized::new(&single(weight), weight.shape[0]),
+    }
 }

@@ -1,5 +1,7 @@
 //! The weights of a model, in the tree and under the names of a Hugging Face checkpoint.
 
+use messymash_kernels::int8::Quantized;
+
 use crate::Result;
 use crate::ast::AstConfig;
 
@@ -12,14 +14,43 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// Its values, row-major.
     pub data: Vec<f32>,
+    /// Its values in eight bits, with `data` empty: in a model that was stored so and is on its way to [`Inference`], never in
+    /// a tree of [`Weights`].
+    ///
+    /// [`Inference`]: super::Inference
+    pub quantized: Option<Quantized>,
+}
+
+/// The values of a tensor, row-major, as they were stored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Single precision, whatever the file had.
+    F32(Vec<f32>),
+    /// A matrix in eight bits.
+    Int8(Quantized),
+}
+
+impl Values {
+    /// The numbers that they stand for.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            Values::F32(values) => values,
+            Values::Int8(quantized) => quantized.dequantize(),
+        }
+    }
 }
 
 impl Parameter {
     /// Whether weight decay applies: to the matrices of linear maps and the patch projection, not to biases, layer norms,
     /// tokens or position embeddings.
     pub fn decays(&self) -> bool {
-        self.shape.len() >= 2 && self.name.ends_with(".weight")
+        is_matrix(&self.name, &self.shape)
     }
+}
+
+/// Whether a tensor is the matrix of a linear map or of the patch projection.
+fn is_matrix(name: &str, shape: &[usize]) -> bool {
+    shape.len() >= 2 && name.ends_with(".weight")
 }
 
 /// Gives the structs of the tree the two walks that everything else is made of: to read, and to write.
@@ -164,6 +195,9 @@ impl LayerNorm {
 /// Gives the values of a tensor, row-major, for its name and shape.
 pub type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + Send + 'a;
 
+/// As [`Source`], but as the tensor is stored.
+pub type StoredSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Values> + Send + 'a;
+
 /// The key of everything below the head.
 pub(crate) const BODY: &str = "audio_spectrogram_transformer.";
 
@@ -173,7 +207,11 @@ impl Weights {
     /// # Errors
     /// The first error of `source`.
     pub fn build(config: &AstConfig, source: &mut Source<'_>) -> Result<Self> {
-        let mut from = Builder { config, source };
+        let mut source = |name: &str, shape: &[usize]| source(name, shape).map(Values::F32);
+        let mut from = Builder {
+            config,
+            source: &mut source,
+        };
         Ok(Self {
             embeddings: from.embeddings()?,
             layers: (0..config.num_hidden_layers)
@@ -233,7 +271,7 @@ impl Weights {
 /// Asks a source for one part of the tree after the other, in the order of the tree.
 pub(super) struct Builder<'a, 'b> {
     pub(super) config: &'a AstConfig,
-    pub(super) source: &'a mut Source<'b>,
+    pub(super) source: &'a mut StoredSource<'b>,
 }
 
 impl Builder<'_, '_> {
@@ -289,11 +327,16 @@ impl Builder<'_, '_> {
     }
 
     fn parameter(&mut self, name: String, shape: &[usize]) -> Result<Parameter> {
-        let data = (self.source)(&name, shape)?;
+        let (data, quantized) = match (self.source)(&name, shape)? {
+            // Only the matrices of linear maps stay in eight bits.
+            Values::Int8(quantized) if is_matrix(&name, shape) => (Vec::new(), Some(quantized)),
+            values => (values.into_f32(), None),
+        };
         Ok(Parameter {
             name,
             shape: shape.to_vec(),
             data,
+            quantized,
         })
     }
 

@@ -9,8 +9,11 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use half::{bf16, f16};
+use messymash_kernels::int8::Quantized;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::ast::Values;
 
 /// What follows the name of a quantised tensor in that of its scales.
 pub(super) const SCALE: &str = "_scale";
@@ -109,8 +112,8 @@ impl<'a> TensorFile<'a> {
         self.infos.get(name)
     }
 
-    /// The values of a tensor, row-major; what is wrong with it, if something is.
-    pub(super) fn read(&mut self, name: &str) -> Result<Vec<f32>, String> {
+    /// The values of a tensor, as they are stored; what is wrong with it, if something is.
+    pub(super) fn read(&mut self, name: &str) -> Result<Values, String> {
         let Some(info) = self.infos.get(name).cloned() else {
             return Err("it is missing".into());
         };
@@ -124,16 +127,16 @@ impl<'a> TensorFile<'a> {
                         .iter_mut()
                         .for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
                 }
-                Ok(values)
+                Ok(Values::F32(values))
             }
             Dtype::F16 | Dtype::BF16 => {
                 let mut stored = vec![0; 2 * len];
                 self.bytes_of(&info, &mut stored)?;
                 let pairs = stored.as_chunks::<2>().0.iter();
-                Ok(match info.dtype {
+                Ok(Values::F32(match info.dtype {
                     Dtype::F16 => pairs.map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
                     _ => pairs.map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
-                })
+                }))
             }
             Dtype::I8 => {
                 let rows = info.shape.first().copied().unwrap_or(0);
@@ -141,22 +144,10 @@ impl<'a> TensorFile<'a> {
                 if scales.is_none_or(|scales| scales.dtype != Dtype::F32 || scales.shape != [rows]) {
                     return Err(format!("its {rows} scales ({name}{SCALE}) are missing"));
                 }
-                let scales = self.read(&format!("{name}{SCALE}"))?;
-                let mut stored = vec![0u8; len];
-                self.bytes_of(&info, &mut stored)?;
-                let mut values = vec![0.0; len];
-                let width = (len / rows.max(1)).max(1);
-                let rows = values
-                    .chunks_exact_mut(width)
-                    .zip(stored.chunks_exact(width))
-                    .zip(&scales);
-                for ((values, stored), scale) in rows {
-                    values
-                        .iter_mut()
-                        .zip(stored)
-                        .for_each(|(x, q)| *x = f32::from(q.cast_signed()) * scale);
-                }
-                Ok(values)
+                let scales = self.read(&format!("{name}{SCALE}"))?.into_f32();
+                let mut values = vec![0i8; len];
+                self.bytes_of(&info, bytemuck::cast_slice_mut(&mut values))?;
+                Ok(Values::Int8(Quantized { values, scales }))
             }
             other => Err(format!(
                 "it is stored as {other:?}; only F32, F16, BF16 and I8 with scales are known"
