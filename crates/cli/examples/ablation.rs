@@ -191,6 +191,11 @@ fn train_on(
             ));
             Ok(())
         }
+        TrainEvent::Surveyed { done, total } => {
+            progress.set_total(total as u64);
+            progress.set(done as u64, "files of the data looked at");
+            Ok(())
+        }
         TrainEvent::Note(_) => Ok(()),
     };
     let result = if begun {

@@ -9,6 +9,7 @@ mod program;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use common::{RATE, hiss, tone};

@@ -12,7 +12,7 @@ mod quantize;
 mod tensors;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::f16;
 use messymash_kernels::int8::Quantized;
@@ -93,16 +93,6 @@ pub struct CheckpointFiles<'a> {
     pub preprocessor: &'a str,
     /// Bytes of `model.safetensors`.
     pub weights: &'a [u8],
-}
-
-impl CheckpointFiles<'_> {
-    /// As [`fingerprint`], of files in memory.
-    pub fn fingerprint(&self) -> String {
-        let files = [self.config.as_bytes(), self.preprocessor.as_bytes(), self.weights];
-        hex(&Sha256::digest(
-            files.map(|file| hex(&Sha256::digest(file))).concat(),
-        ))
-    }
 }
 
 /// The head that a model is to have.

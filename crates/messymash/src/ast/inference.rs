@@ -413,3 +413,27 @@ fn eight_bits(weight: &Parameter) -> Quantized {
         _ => Quantized::new(&single(weight), weight.shape[0]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_taken_as_they_are_stored_unless_the_kernels_cannot_take_them() {
+        let stored = |values: Vec<i8>| Parameter {
+            name: "a.weight".into(),
+            shape: vec![1, 2],
+            data: Vec::new(),
+            quantized: Some(Quantized {
+                values,
+                scales: vec![0.5],
+            }),
+        };
+        let small = stored(vec![64, -3]);
+        assert_eq!(Some(eight_bits(&small)), small.quantized);
+        let large = eight_bits(&stored(vec![-128, 127]));
+        assert!(large.values.iter().all(|q| q.abs() <= MOST));
+        assert_eq!(large.dequantize()[0], -64.0);
+        assert!((large.dequantize()[1] - 63.5).abs() <= large.scales[0] / 2.0);
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{CONFIG, PREPROCESSOR, WEIGHTS, settled};
+use super::{CONFIG, CheckpointFiles, PREPROCESSOR, WEIGHTS, settled};
 use crate::{Error, Result};
 
 /// The directory that `model` names: a path, or an id such as `owner/name` in the local Hugging Face cache.
@@ -78,6 +78,16 @@ pub fn fingerprint(model: &Path) -> Result<String> {
         digests += &sha256(&path).map_err(Error::io(&path))?;
     }
     Ok(hex(&Sha256::digest(digests)))
+}
+
+impl CheckpointFiles<'_> {
+    /// As [`fingerprint`], of files in memory.
+    pub fn fingerprint(&self) -> String {
+        let files = [self.config.as_bytes(), self.preprocessor.as_bytes(), self.weights];
+        hex(&Sha256::digest(
+            files.map(|file| hex(&Sha256::digest(file))).concat(),
+        ))
+    }
 }
 
 /// The SHA-256 of a file, hexadecimal.

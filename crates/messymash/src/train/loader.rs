@@ -226,6 +226,7 @@ mod tests {
             fold: 1,
         };
         let data = MessyMashup {
+            missing: Vec::new(),
             genres: vec!["a".into(), "b".into()],
             songs,
             noises: vec![noise],
