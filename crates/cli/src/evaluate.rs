@@ -11,8 +11,9 @@ use messymash::audio::AudioLimits;
 use messymash::dataset::{Split, recording};
 use messymash::evaluate::{Evaluation, Interval, Measures, evaluate_mashups, evaluate_songs};
 use messymash::remix::{RemixOptions, Remixer};
+use messymash::report::{self, Mistake};
 use messymash::train::TrainConfig;
-use messymash::{Classifier, atomic, report};
+use messymash::{Classifier, atomic};
 
 use crate::input::{DataArgs, ModelArgs, ThreadArgs, WindowArgs, printable};
 use crate::progress::Progress;
@@ -73,15 +74,19 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let classifier = args.model.load()?;
     interrupt::listen()?;
     let split = args.split.as_deref().map(Split::load).transpose()?;
-    let evaluation = match &args.songs {
-        Some(folder) => judge_songs(args, &classifier, folder, split)?,
-        None => judge_mashups(args, &classifier, split)?,
+    let (evaluation, remixer) = match &args.songs {
+        Some(folder) => (judge_songs(args, &classifier, folder, split)?, None),
+        None => {
+            let (evaluation, remixer) = judge_mashups(args, &classifier, split)?;
+            (evaluation, Some(remixer))
+        }
     };
     for failure in &evaluation.failures {
         eprintln!("{}", printable(failure));
     }
     let measures = evaluation.measure()?;
-    write_report(&args.out, &evaluation, &measures)?;
+    let mistakes = report::mistakes(&evaluation, classifier.extractor(), remixer.as_ref());
+    write_report(&args.out, &evaluation, &measures, &mistakes)?;
     let shown = |i: Interval| format!("{:.4} [{:.4}, {:.4}]", i.value, i.low, i.high);
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", evaluation.title)?;
@@ -95,7 +100,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
     })
 }
 
-fn judge_mashups(args: &Args, classifier: &Classifier, split: Option<Split>) -> Result<Evaluation> {
+fn judge_mashups(
+    args: &Args,
+    classifier: &Classifier,
+    split: Option<Split>,
+) -> Result<(Evaluation, Remixer)> {
     let data = args.data.open()?;
     let options = args.windows.options(AudioLimits::default())?;
     let recipe = match &args.config {
@@ -140,7 +149,7 @@ fn judge_mashups(args: &Args, classifier: &Classifier, split: Option<Split>) -> 
     )?;
     progress.finish();
     evaluation.title = format!("{} of {of}", evaluation.title);
-    Ok(evaluation)
+    Ok((evaluation, remixer))
 }
 
 fn judge_songs(
@@ -185,15 +194,20 @@ fn make_folder(out: &Path) -> Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))
 }
 
-fn write_report(out: &Path, evaluation: &Evaluation, measures: &Measures) -> Result<()> {
+fn write_report(
+    out: &Path,
+    evaluation: &Evaluation,
+    measures: &Measures,
+    mistakes: &[Mistake<'_>],
+) -> Result<()> {
     atomic::write(&out.join("evaluation.json"), evaluation.to_json()?.as_bytes())?;
     atomic::write(
         &out.join("report.md"),
-        report::markdown(evaluation, measures).as_bytes(),
+        report::markdown(evaluation, measures, mistakes).as_bytes(),
     )?;
     atomic::write(
         &out.join("report.html"),
-        report::html(evaluation, measures).as_bytes(),
+        report::html(evaluation, measures, mistakes).as_bytes(),
     )?;
     atomic::write(
         &out.join("confusion.svg"),

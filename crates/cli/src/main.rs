@@ -11,6 +11,7 @@ mod ordered;
 mod progress;
 mod quantize;
 mod remix;
+mod report;
 mod separate;
 mod train;
 
@@ -33,6 +34,7 @@ enum Command {
     Classify(classify::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
+    Report(report::Args),
     Remix(remix::Args),
     Separate(separate::Args),
     Quantize(quantize::Args),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Classify(args) => classify::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Remix(args) => remix::run(&args),
         Command::Separate(args) => separate::run(&args),
         Command::Quantize(args) => quantize::run(&args),

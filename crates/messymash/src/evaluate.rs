@@ -1,27 +1,29 @@
 //! Evaluation: a classifier's answers on labelled sounds, as one record that every report is made from.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+mod judge;
 
-use rayon::prelude::*;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::audio::AudioStream;
-use crate::classifier::{ClassifyOptions, Prediction};
+pub use judge::{evaluate_mashups, evaluate_songs};
+
 use crate::metrics::{
     CalibrationBin, ClassFigures, Confusion, argmax, calibration, calibration_error, log_loss,
 };
-use crate::remix::{JUDGING_EPOCH, Remixer};
-use crate::separate::labelled_songs;
-use crate::{Classifier, Error, Result, dataset};
+use crate::remix::Remix;
+use crate::{Error, Result};
 
 /// Deviations within which 95 % of Student's t distribution lies, to 1 % from 8 degrees of freedom on.
 fn deviations(freedom: f64) -> f64 {
     1.96 + 2.4 / freedom.max(1.0) + 2.0 / freedom.max(1.0).powi(2)
 }
 
-/// Sounds computed at once.
-const AT_ONCE: usize = 16;
+/// A figure of merit.
+type Figure = fn(&Confusion) -> f64;
+
+/// Whether a sound belongs to a band.
+type Within<'a> = &'a dyn Fn(&Judged) -> bool;
 
 /// One judged sound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,9 +38,32 @@ pub struct Judged {
     pub songs: Vec<String>,
     /// Energy of the music over that of the noise, dB; `None` without noise.
     pub snr_db: Option<f64>,
+    /// Noises in it; `None` where nobody knows.
+    #[serde(default)]
+    pub noises: Option<usize>,
+    /// How it was made, if it is a mashup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remix: Option<Remix>,
+    /// Where it lies, if it is a file; signs that are no Unicode are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 impl Judged {
+    /// Mashup `index` of a judging, which was made by `remix`.
+    pub(crate) fn mashup(index: u64, truth: usize, scores: Vec<f32>, remix: Remix) -> Self {
+        Self {
+            name: format!("mashup {index}"),
+            truth,
+            scores,
+            songs: remix.songs(),
+            snr_db: remix.snr_db,
+            noises: Some(remix.noises.len()),
+            remix: Some(remix),
+            file: None,
+        }
+    }
+
     /// The likeliest class.
     pub fn predicted(&self) -> usize {
         argmax(&self.scores)
@@ -77,15 +102,17 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Figures of the sounds of one band of signal-to-noise ratio.
+/// Figures of some of the sounds: a band of signal-to-noise ratio, or a number of noises.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SnrBand {
+pub struct Band {
     /// Which, in words.
     pub name: String,
     /// Sounds in it.
     pub count: usize,
     /// Share told right.
     pub accuracy: f64,
+    /// 95 % interval of the accuracy, as in [`Evaluation::measure`].
+    pub interval: Interval,
     /// Macro F1 within the band.
     pub macro_f1: f64,
 }
@@ -108,7 +135,9 @@ pub struct Measures {
     /// Counts of told genres by true genre.
     pub confusion: Confusion,
     /// Figures by signal-to-noise ratio; empty bands are left out.
-    pub by_snr: Vec<SnrBand>,
+    pub by_snr: Vec<Band>,
+    /// Figures by number of noises, of sounds of which it is known; empty bands are left out.
+    pub by_noises: Vec<Band>,
     /// Distinct songs among the sounds.
     pub songs: usize,
 }
@@ -156,6 +185,7 @@ impl Evaluation {
             calibration: bins,
             genres: confusion.classes(),
             by_snr: self.by_snr(),
+            by_noises: self.by_noises(),
             confusion,
             songs: of_song.len(),
         })
@@ -213,12 +243,28 @@ impl Evaluation {
     /// A figure of the confusion with its interval; see [`Evaluation::measure`].
     fn interval(
         &self,
-        figure: fn(&Confusion) -> f64,
+        figure: Figure,
         confusion: &Confusion,
         of_song: &BTreeMap<&str, Vec<usize>>,
     ) -> Interval {
-        let mut strata: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-        for items in of_song.values() {
+        let value = figure(confusion);
+        let without = self.without_each_song(figure, confusion, of_song);
+        let reach = reach(without.into_values(), of_song.len());
+        Interval {
+            value,
+            low: (value - reach).max(0.0),
+            high: (value + reach).min(1.0),
+        }
+    }
+
+    /// Each song's genre, and the figure of everything but the sounds that it is part of.
+    fn without_each_song<'a>(
+        &self,
+        figure: Figure,
+        confusion: &Confusion,
+        of_song: &BTreeMap<&'a str, Vec<usize>>,
+    ) -> BTreeMap<&'a str, (usize, f64)> {
+        let without = |items: &Vec<usize>| {
             let mut without = confusion.clone();
             for item in items.iter().map(|&number| &self.items[number]) {
                 without.counts[item.truth][item.predicted()] -= 1.0;
@@ -232,57 +278,51 @@ impl Evaluation {
                     .iter_mut()
                     .for_each(|count| *count *= before / after);
             }
-            strata.entry(truth).or_default().push(figure(&without));
-        }
-        // A genre with one song shows no difference between songs: such genres are one stratum together.
-        let single: Vec<f64> = strata
-            .values()
-            .filter(|figures| figures.len() < 2)
-            .flatten()
-            .copied()
-            .collect();
-        let strata = strata
-            .values()
-            .filter(|figures| figures.len() > 1)
-            .chain(std::iter::once(&single));
-        let mut freedom = 0.0;
-        let variance: f64 = strata
-            .filter(|figures| !figures.is_empty())
-            .map(|figures| {
-                let n = figures.len() as f64;
-                freedom += n - 1.0;
-                let mean = figures.iter().sum::<f64>() / n;
-                (n - 1.0) / n * figures.iter().map(|f| (f - mean).powi(2)).sum::<f64>()
-            })
-            .sum();
-        let value = figure(confusion);
-        let reach = match deviations(freedom) * variance.sqrt() {
-            reach if reach > 1e-9 => reach,
-            _ => 3.0 / of_song.len() as f64,
+            (truth, figure(&without))
         };
-        Interval {
-            value,
-            low: (value - reach).max(0.0),
-            high: (value + reach).min(1.0),
-        }
+        of_song
+            .iter()
+            .map(|(song, items)| (*song, without(items)))
+            .collect()
     }
 
-    fn by_snr(&self) -> Vec<SnrBand> {
-        type Within = fn(Option<f64>) -> bool;
-        let bands: [(&str, Within); 5] = [
-            ("no noise", |snr| snr.is_none()),
-            ("above 20 dB", |snr| snr.is_some_and(|db| db > 20.0)),
-            ("10 to 20 dB", |snr| snr.is_some_and(|db| db > 10.0 && db <= 20.0)),
-            ("5 to 10 dB", |snr| snr.is_some_and(|db| db > 5.0 && db <= 10.0)),
-            ("5 dB and less", |snr| snr.is_some_and(|db| db <= 5.0)),
-        ];
+    fn by_snr(&self) -> Vec<Band> {
+        let within =
+            |low: f64, high: f64| move |item: &Judged| item.snr_db.is_some_and(|db| db > low && db <= high);
+        self.bands([
+            ("no noise", &|item: &Judged| item.snr_db.is_none()),
+            ("above 20 dB", &within(20.0, f64::INFINITY)),
+            ("10 to 20 dB", &within(10.0, 20.0)),
+            ("5 to 10 dB", &within(5.0, 10.0)),
+            ("5 dB and less", &within(f64::NEG_INFINITY, 5.0)),
+        ])
+    }
+
+    fn by_noises(&self) -> Vec<Band> {
+        let number = |noises: usize| move |item: &Judged| item.noises == Some(noises);
+        self.bands([
+            ("none", &number(0)),
+            ("one", &number(1)),
+            ("two", &number(2)),
+            ("three", &number(3)),
+        ])
+    }
+
+    /// Figures of what is within each band; empty bands are left out.
+    fn bands<const N: usize>(&self, bands: [(&str, Within<'_>); N]) -> Vec<Band> {
+        let all = self.items_by_song();
         let measured = bands.into_iter().map(|(name, within)| {
-            let count = self.items.iter().filter(|item| within(item.snr_db)).count();
-            let confusion = self.confusion_of(|i| f64::from(u8::from(within(self.items[i].snr_db))));
-            SnrBand {
+            let confusion = self.confusion_of(|i| f64::from(u8::from(within(&self.items[i]))));
+            let mut of_song = all.clone();
+            of_song
+                .values_mut()
+                .for_each(|items| items.retain(|&number| within(&self.items[number])));
+            of_song.retain(|_, items| !items.is_empty());
+            Band {
                 name: name.into(),
-                count,
+                count: self.items.iter().filter(|item| within(item)).count(),
                 accuracy: confusion.accuracy(),
+                interval: self.interval(Confusion::accuracy, &confusion, &of_song),
                 macro_f1: confusion.macro_f1(),
             }
         });
@@ -290,140 +330,38 @@ impl Evaluation {
     }
 }
 
-/// Judges a model by mashups 0 to `count` - 1 of `seed` ([`JUDGING_EPOCH`]) that `remixer` makes, heard as `options` say.
-///
-/// `progress` is told how many are done; what error it returns ends the work.
-///
-/// # Errors
-/// [`Error::Config`] if the model lacks a genre of the remixer; those of [`Remixer::make`]; what `progress` says.
-pub fn evaluate_mashups(
-    classifier: &Classifier,
-    options: &ClassifyOptions,
-    remixer: &Remixer,
-    seed: u64,
-    count: u64,
-    progress: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<Evaluation> {
-    let mut items = Vec::new();
-    for first in (0..count).step_by(AT_ONCE) {
-        let judged: Vec<Judged> = (first..count.min(first + AT_ONCE as u64))
-            .into_par_iter()
-            .map(|index| {
-                let (remix, waveform) = remixer.make(seed, JUDGING_EPOCH, index)?;
-                let truth = class_of(classifier, &remix.genre)?;
-                let scores = scores(
-                    classifier,
-                    &classifier.classify_with(&waveform, options)?.predictions,
-                );
-                let name = format!("mashup {index}");
-                Ok(Judged {
-                    name,
-                    truth,
-                    scores,
-                    songs: remix.songs(),
-                    snr_db: remix.snr_db,
-                })
-            })
-            .collect::<Result<_>>()?;
-        items.extend(judged);
-        progress(items.len() as u64)?;
+/// How far a 95 % interval reaches to each side, by the jackknife over `songs` songs: from each one's genre and the figure
+/// without it.
+fn reach(without: impl Iterator<Item = (usize, f64)>, songs: usize) -> f64 {
+    let mut strata: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for (genre, figure) in without {
+        strata.entry(genre).or_default().push(figure);
     }
-    Ok(Evaluation {
-        title: format!("{count} mashups, seed {seed}"),
-        model: classifier.name().into(),
-        labels: classifier.labels().to_vec(),
-        items,
-        failures: Vec::new(),
-    })
-}
-
-/// Judges a model by whole labelled songs, `folder/<genre>/<file>`, heard as `options` say; with `only`, by those of the named recordings (such as
-/// `blues/blues.00005`, see [`dataset::recording`]).
-///
-/// Files that cannot be heard are listed in the record and do not stop the rest. `progress` is told how many of how many are
-/// done; what error it returns ends the work.
-///
-/// # Errors
-/// [`Error::Dataset`] if there is no song; [`Error::Config`] if the model lacks a genre; what `progress` says.
-pub fn evaluate_songs(
-    classifier: &Classifier,
-    options: &ClassifyOptions,
-    folder: &Path,
-    only: Option<&BTreeSet<String>>,
-    progress: &mut dyn FnMut(u64, u64) -> Result<()>,
-) -> Result<Evaluation> {
-    let mut songs = labelled_songs(folder)?;
-    songs.retain(|song| only.is_none_or(|only| only.contains(dataset::recording(&song.id()))));
-    if songs.is_empty() {
-        let message =
-            "holds no songs to judge by: sound files are expected as <genre>/<file>, such as blues/song.mp3";
-        return Err(Error::Dataset {
-            path: folder.to_path_buf(),
-            message: message.into(),
-        });
-    }
-    let (mut items, mut failures) = (Vec::new(), Vec::new());
-    for some in songs.chunks(AT_ONCE) {
-        let heard: Vec<Result<std::result::Result<Judged, String>>> = some
-            .par_iter()
-            .map(|song| {
-                let truth = class_of(classifier, &song.genre)?;
-                let predictions = match AudioStream::open(&song.path, &options.limits)
-                    .and_then(|stream| classifier.classify_stream(stream, options, &mut |_| Ok(())))
-                {
-                    Ok(predictions) => predictions.predictions,
-                    Err(error) => return Ok(Err(format!("{}: {error}", song.path.display()))),
-                };
-                let songs = vec![dataset::recording(&song.id()).to_string()];
-                let scores = scores(classifier, &predictions);
-                Ok(Ok(Judged {
-                    name: song.id(),
-                    truth,
-                    scores,
-                    songs,
-                    snr_db: None,
-                }))
-            })
-            .collect();
-        for result in heard {
-            match result? {
-                Ok(judged) => items.push(judged),
-                Err(failure) => failures.push(failure),
-            }
-        }
-        progress((items.len() + failures.len()) as u64, songs.len() as u64)?;
-    }
-    Ok(Evaluation {
-        title: format!("{} whole songs", items.len()),
-        model: classifier.name().into(),
-        labels: classifier.labels().to_vec(),
-        items,
-        failures,
-    })
-}
-
-fn class_of(classifier: &Classifier, genre: &str) -> Result<usize> {
-    classifier
-        .labels()
-        .iter()
-        .position(|label| label == genre)
-        .ok_or_else(|| {
-            Error::Config(format!(
-                "the data has the genre '{genre}', which the model does not know; it knows {}",
-                classifier.labels().join(", ")
-            ))
+    // A genre with one song shows no difference between songs: such genres are one stratum together.
+    let single: Vec<f64> = strata
+        .values()
+        .filter(|figures| figures.len() < 2)
+        .flatten()
+        .copied()
+        .collect();
+    let strata = strata
+        .values()
+        .filter(|figures| figures.len() > 1)
+        .chain(std::iter::once(&single));
+    let mut freedom = 0.0;
+    let variance: f64 = strata
+        .filter(|figures| !figures.is_empty())
+        .map(|figures| {
+            let n = figures.len() as f64;
+            freedom += n - 1.0;
+            let mean = figures.iter().sum::<f64>() / n;
+            (n - 1.0) / n * figures.iter().map(|f| (f - mean).powi(2)).sum::<f64>()
         })
-}
-
-/// Scores by class index from predictions by falling score.
-fn scores(classifier: &Classifier, predictions: &[Prediction]) -> Vec<f32> {
-    let of = |label: &String| {
-        predictions
-            .iter()
-            .find(|p| p.label == *label)
-            .map_or(0.0, |p| p.score)
-    };
-    classifier.labels().iter().map(of).collect()
+        .sum();
+    match deviations(freedom) * variance.sqrt() {
+        reach if reach > 1e-9 => reach,
+        _ => 3.0 / songs as f64,
+    }
 }
 
 #[cfg(test)]
@@ -440,6 +378,9 @@ mod tests {
             scores,
             songs: vec![song.into()],
             snr_db: None,
+            noises: None,
+            remix: None,
+            file: None,
         }
     }
 
@@ -559,6 +500,15 @@ mod tests {
                 ("5 dB and less", 1, 0.0)
             ]
         );
+    }
+
+    #[test]
+    fn an_evaluation_of_before_there_was_a_number_of_noises_is_read() {
+        let some = evaluation(vec![item(0, 0, 1, "x")]);
+        let text = some.to_json().unwrap();
+        let old = text.replace(",\"noises\":null", "");
+        assert_ne!(old, text);
+        assert_eq!(Evaluation::from_json(&old).unwrap(), some);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::dataset::{MessyMashup, Split};
 use crate::features::FeatureExtractor;
 use crate::random::Random;
-use crate::remix::{Remixer, StemCache};
+use crate::remix::{Remix, Remixer, StemCache};
 use crate::{Error, Result};
 
 /// Separates the random numbers of masks and dropped patches from those of the mashup.
@@ -70,26 +70,23 @@ impl<'a> Loaders<'a> {
                 patches: model.ast.config().grid().patches(),
             })
         };
-        let judged = if split.validation.is_empty() {
-            &split.train
-        } else {
-            &split.validation
-        };
+        let (judged, folds) = split.judged();
         Ok(Self {
             training: Arc::new(loader(&split.train, &split.train_folds)?),
-            validation: loader(judged, &split.validation_folds)?,
+            validation: loader(judged, folds)?,
         })
     }
 }
 
 impl Loader<'_> {
-    /// Features and class of a mashup, without masks.
-    pub(super) fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Vec<f32>, usize)> {
+    /// Recipe, features and class of a mashup, without masks.
+    pub(super) fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Remix, Vec<f32>, usize)> {
         let (remix, waveform) = self.remixer.make(seed, epoch, index)?;
         let class = self.labels.iter().position(|label| *label == remix.genre);
         let class =
             class.ok_or_else(|| Error::Config(format!("the model has no label '{}'", remix.genre)))?;
-        Ok((self.extractor.extract(&waveform.samples)?, class))
+        let features = self.extractor.extract(&waveform.samples)?;
+        Ok((remix, features, class))
     }
 
     /// The batch of one step, with masks and dropped patches.
@@ -103,7 +100,7 @@ impl Loader<'_> {
             keep: Vec::new(),
         };
         for index in first..first + self.config.batch_size as u64 {
-            let (mut features, class) = self.mashup(self.config.seed, epoch, index)?;
+            let (_, mut features, class) = self.mashup(self.config.seed, epoch, index)?;
             let mut random = Random::new(&[self.config.seed, epoch, index, AUGMENT]);
             let mask_seed = random.next_u64();
             // 0 is the mean of normalised features.

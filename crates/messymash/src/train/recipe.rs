@@ -287,7 +287,7 @@ impl TrainConfig {
         self.remix.check()
     }
 
-    pub(super) fn schedule(&self) -> Schedule {
+    pub(crate) fn schedule(&self) -> Schedule {
         Schedule {
             peak: self.learning_rate,
             last: self.learning_rate * self.final_learning_rate,
