@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
+.PHONY: test check check-events deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -12,6 +12,10 @@ check: deny      ## what CI gates: formatting, lints, documentation, dependencie
 
 deny:            ## licences and sources of the dependencies (cargo install cargo-deny --locked)
 	cargo deny check licenses bans sources
+
+check-events:    ## what `train` logs, read by TensorBoard; installs it into target/
+	cargo build --release
+	tools/check_events.sh
 
 reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
 	cargo build --release

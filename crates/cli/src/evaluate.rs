@@ -14,9 +14,10 @@ use messymash::evaluate::{
     Evaluation, Interval, Measures, Protocol, evaluate_mashups, evaluate_songs, evaluate_whole, loss_by_mess,
 };
 use messymash::remix::{RemixOptions, Remixer};
+use messymash::report::{self, Mistake};
 use messymash::run::{split_of, split_of_bundled};
 use messymash::train::TrainConfig;
-use messymash::{Classifier, atomic, report};
+use messymash::{Classifier, atomic};
 
 use crate::input::{DataArgs, ModelArgs, ThreadArgs, WindowArgs, printable};
 use crate::progress::Progress;
@@ -128,9 +129,12 @@ pub fn run(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let classifier = args.model.load()?;
     interrupt::listen()?;
-    let evaluations = match &args.songs {
-        Some(folder) => vec![judge_songs(args, &classifier, folder)?],
-        None => judge_mashups(args, &classifier)?,
+    let (evaluations, remixer) = match &args.songs {
+        Some(folder) => (vec![judge_songs(args, &classifier, folder)?], None),
+        None => {
+            let (evaluations, remixer) = judge_mashups(args, &classifier)?;
+            (evaluations, Some(remixer))
+        }
     };
     let mut out = std::io::stdout().lock();
     let mut outcome = Outcome::AllWell;
@@ -146,7 +150,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
             args.out.join(CLEAN)
         };
         make_folder(&folder)?;
-        write_report(&folder, evaluation, &measures)?;
+        let mistakes = report::mistakes(evaluation, classifier.extractor(), remixer.as_ref());
+        write_report(&folder, evaluation, &measures, &mistakes)?;
         writeln!(out, "{}", evaluation.title)?;
         writeln!(out, "macro F1  {}", shown(measures.macro_f1))?;
         writeln!(out, "accuracy  {}", shown(measures.accuracy))?;
@@ -203,8 +208,8 @@ fn print_details(out: &mut impl Write, evaluation: &Evaluation, m: &Measures) ->
     Ok(())
 }
 
-/// Judges by mashups, and where a protocol is asked for by its name, then by the same songs clean.
-fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<Vec<Evaluation>> {
+/// Judges by mashups, and where a protocol is asked for by its name, then by the same songs clean. With what made them.
+fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<(Vec<Evaluation>, Remixer)> {
     let data = args.data.open()?;
     let options = args.windows.options(AudioLimits::default())?;
     let recipe = match &args.config {
@@ -236,7 +241,7 @@ fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<Vec<Evaluation>
     progress.finish();
     messy.title = format!("{} of {of}", messy.title);
     let Some(protocol) = by_name else {
-        return Ok(vec![messy]);
+        return Ok((vec![messy], remixer));
     };
     messy.title = format!("{}: {}", protocol.name(), messy.title);
     if let Some(config) = &args.config {
@@ -263,7 +268,7 @@ fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<Vec<Evaluation>
         protocol.name(),
         clean.title
     );
-    Ok(vec![messy, clean])
+    Ok((vec![messy, clean], remixer))
 }
 
 fn judge_songs(args: &Args, classifier: &Classifier, folder: &Path) -> Result<Evaluation> {
@@ -299,15 +304,20 @@ fn make_folder(out: &Path) -> Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))
 }
 
-fn write_report(out: &Path, evaluation: &Evaluation, measures: &Measures) -> Result<()> {
+fn write_report(
+    out: &Path,
+    evaluation: &Evaluation,
+    measures: &Measures,
+    mistakes: &[Mistake<'_>],
+) -> Result<()> {
     atomic::write(&out.join("evaluation.json"), evaluation.to_json()?.as_bytes())?;
     atomic::write(
         &out.join("report.md"),
-        report::markdown(evaluation, measures).as_bytes(),
+        report::markdown(evaluation, measures, mistakes).as_bytes(),
     )?;
     atomic::write(
         &out.join("report.html"),
-        report::html(evaluation, measures).as_bytes(),
+        report::html(evaluation, measures, mistakes).as_bytes(),
     )?;
     atomic::write(
         &out.join("confusion.svg"),

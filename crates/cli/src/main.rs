@@ -13,6 +13,7 @@ mod predict;
 mod progress;
 mod quantize;
 mod remix;
+mod report;
 mod separate;
 mod submission;
 mod train;
@@ -39,6 +40,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Predict(predict::Args),
     Submission(submission::Args),
+    Report(report::Args),
     Remix(remix::Args),
     Separate(separate::Args),
     Quantize(quantize::Args),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Submission(args) => submission::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Remix(args) => remix::run(&args),
         Command::Separate(args) => separate::run(&args),
         Command::Quantize(args) => quantize::run(&args),

@@ -8,13 +8,13 @@ use messymash::train::{TrainConfig, TrainEvent, resume, train};
 
 use crate::input::{ThreadArgs, printable};
 use crate::progress::{Progress, clock};
-use crate::{Outcome, interrupt};
+use crate::{Outcome, interrupt, report};
 
 /// Train a model by cross-song recombination, or go on with a training that was stopped.
 ///
-/// The run directory holds the recipe, the split of the songs, the log (metrics.jsonl), the model as it stands (last/) and the
-/// best one so far (best/), which every other command takes as --model. Ctrl-C saves and stops; --resume goes on, step for
-/// step as if nothing had happened.
+/// The run directory holds the recipe, the split of the songs, the log (metrics.jsonl, and as curves for `tensorboard --logdir
+/// RUN`), the model as it stands (last/) and the best one so far (best/), which every other command takes as --model, and at the
+/// end a page about it all (report.html). Ctrl-C saves and stops; --resume goes on, step for step as if nothing had happened.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A recipe (TOML); see configs/ in the source. Left out: the defaults
@@ -73,6 +73,15 @@ pub fn run(args: &Args) -> Result<Outcome> {
     match result {
         Ok(()) => {
             eprintln!("done; the best model is {}", run.join("best").display());
+            let page = report::beside(run);
+            match report::write(run, &page) {
+                Ok(()) => eprintln!("how it went: {}", page.display()),
+                // The model is there: a page that cannot be written must not look like a failed training.
+                Err(error) => eprintln!(
+                    "the report cannot be written: {}",
+                    printable(&format!("{error:#}"))
+                ),
+            }
             Ok(Outcome::AllWell)
         }
         // Asked to stop before there was anything to save: while the data was looked through.

@@ -394,6 +394,16 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
         .arg(at("data"))
         .arg("--out")
         .arg(at("run")));
+    let page = fs::read_to_string(at("run/report.html")).unwrap();
+    for told in [
+        "Validation F1 by genre",
+        "It has ended.",
+        "mashups_per_epoch = 64",
+        "ECE",
+        "3 epochs",
+    ] {
+        assert!(page.contains(told), "{told}");
+    }
     let evaluate = |more: &[&str], out: &str| {
         let mut command = messymash();
         command
@@ -432,6 +442,7 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
     let evaluation =
         Evaluation::from_json(&fs::read_to_string(at("report/evaluation.json")).unwrap()).unwrap();
     assert_eq!(evaluation.items.len(), 20);
+    assert!(evaluation.items.iter().all(|item| item.remix.is_some()));
     assert!(evaluation.measure().unwrap().accuracy.value > 0.8);
     let text = ok(&mut evaluate(
         &["--songs", at("songs").to_str().unwrap()],
@@ -514,6 +525,45 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
         .arg("--model")
         .arg(at("run/best")));
     assert!(answer.starts_with("ROCK"), "{answer}");
+}
+
+/// A run that was stopped has a page too; its mistakes are shown as long as its data is there.
+#[test]
+fn a_run_is_looked_at_whatever_is_left_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    common::write_data(&at("data"));
+    // It cannot learn, so it makes mistakes.
+    let recipe = common::recipe(1).replace("learning_rate = 3e-3", "learning_rate = 0.0");
+    fs::write(at("recipe.toml"), recipe).unwrap();
+    let mut train = messymash();
+    train.arg("train").arg("--config").arg(at("recipe.toml"));
+    train.arg("--data").arg(at("data")).arg("--out").arg(at("run"));
+    ok(&mut train);
+    let report = |out: &str| {
+        let told = ok(messymash().arg("report").arg(at("run")).arg("--out").arg(at(out)));
+        assert_eq!(told.trim_end(), at(out).to_str().unwrap());
+        fs::read_to_string(at(out)).unwrap()
+    };
+    let page = report("a.html");
+    assert_eq!(page, fs::read_to_string(at("run/report.html")).unwrap());
+    let pictures = page.matches("<img src=\"data:image/png;base64,").count();
+    assert!((1..=12).contains(&pictures), "{pictures}");
+    assert!(page.contains("<li>drums of blues/song") || page.contains("<li>drums of rock/song"));
+    // The data is gone, and a line of the log is half written.
+    fs::rename(at("data"), at("elsewhere")).unwrap();
+    let log = fs::read_to_string(at("run/metrics.jsonl")).unwrap();
+    fs::write(at("run/metrics.jsonl"), &log[..log.len() / 2]).unwrap();
+    let page = report("b.html");
+    assert!(!page.contains("<img") && page.contains("Not all can be shown: "));
+    assert!(page.contains("It has not ended yet") && page.contains("<li>drums of "));
+    // Nothing was validated yet.
+    fs::remove_file(at("run/validation.json")).unwrap();
+    fs::write(at("run/metrics.jsonl"), "").unwrap();
+    let page = report("c.html");
+    assert!(page.contains("No step was taken yet.") && page.contains("no validation yet"));
+    let (code, _, stderr) = run(messymash().arg("report").arg(at("elsewhere")));
+    assert!(code == 2 && stderr.contains("no run directory"), "{stderr}");
 }
 
 /// `train` with the recipe and the data of a folder, into its sub-folder `run`.

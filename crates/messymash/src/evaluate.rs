@@ -13,6 +13,7 @@ pub use protocol::Protocol;
 use crate::metrics::{
     CalibrationBin, ClassFigures, Confusion, argmax, calibration, calibration_error, log_loss,
 };
+use crate::remix::Remix;
 use crate::{Error, Result};
 
 /// Deviations within which 95 % of Student's t distribution lies, to 1 % from 8 degrees of freedom on.
@@ -45,9 +46,29 @@ pub struct Judged {
     /// Noises in it; `None` where nobody knows.
     #[serde(default)]
     pub noises: Option<usize>,
+    /// How it was made, if it is a mashup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remix: Option<Remix>,
+    /// Where it lies, if it is a file; signs that are no Unicode are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 impl Judged {
+    /// Mashup `index` of a judging, which was made by `remix`.
+    pub(crate) fn mashup(index: u64, truth: usize, scores: Vec<f32>, remix: Remix) -> Self {
+        Self {
+            name: format!("mashup {index}"),
+            truth,
+            scores,
+            songs: remix.songs(),
+            snr_db: remix.snr_db,
+            noises: Some(remix.noises.len()),
+            remix: Some(remix),
+            file: None,
+        }
+    }
+
     /// The likeliest class.
     pub fn predicted(&self) -> usize {
         argmax(&self.scores)
@@ -95,6 +116,8 @@ pub struct Band {
     pub count: usize,
     /// Share told right.
     pub accuracy: f64,
+    /// 95 % interval of the accuracy, as in [`Evaluation::measure`].
+    pub interval: Interval,
     /// Macro F1 within the band.
     pub macro_f1: f64,
 }
@@ -292,12 +315,19 @@ impl Evaluation {
 
     /// Figures of what is within each band; empty bands are left out.
     fn bands<const N: usize>(&self, bands: [(&str, Within<'_>); N]) -> Vec<Band> {
+        let all = self.items_by_song();
         let measured = bands.into_iter().map(|(name, within)| {
             let confusion = self.confusion_of(|i| f64::from(u8::from(within(&self.items[i]))));
+            let mut of_song = all.clone();
+            of_song
+                .values_mut()
+                .for_each(|items| items.retain(|&number| within(&self.items[number])));
+            of_song.retain(|_, items| !items.is_empty());
             Band {
                 name: name.into(),
                 count: self.items.iter().filter(|item| within(item)).count(),
                 accuracy: confusion.accuracy(),
+                interval: self.interval(Confusion::accuracy, &confusion, &of_song),
                 macro_f1: confusion.macro_f1(),
             }
         });
@@ -389,6 +419,8 @@ mod tests {
             songs: vec![song.into()],
             snr_db: None,
             noises: None,
+            remix: None,
+            file: None,
         }
     }
 

@@ -18,8 +18,8 @@
 //! [`audio`] (any file or bytes as a stream of mono samples), [`fbank`] and [`features`] (the model's input),
 //! [`ast`] (the model), [`checkpoint`] (a Hugging Face directory, in and out), [`classifier`] (windows, and one answer).
 //! For training: [`dataset`] (the Messy Mashup layout, divided by song), [`remix`] (cross-song recombination),
-//! [`specaugment`], [`optim`], [`train`], [`run`]. For judging: [`evaluate`], [`metrics`], [`report`]. For the competition:
-//! [`submission`].
+//! [`specaugment`], [`optim`], [`train`], [`run`], [`events`]. For judging: [`evaluate`], [`metrics`], [`report`],
+//! [`picture`]. For the competition: [`submission`].
 //!
 //! Work is spread over the current rayon pool. Nothing here prints, reads the network, or panics on any input; errors say
 //! what the caller can do ([`Error`]).
@@ -33,10 +33,12 @@ pub mod classifier;
 pub mod dataset;
 pub mod error;
 pub mod evaluate;
+pub mod events;
 pub mod fbank;
 pub mod features;
 pub mod metrics;
 pub mod optim;
+pub mod picture;
 pub mod random;
 pub mod remix;
 pub mod report;

@@ -6,14 +6,19 @@
 //! split.json         the songs and noise folds on each side
 //! environment.json   version, machine, threads
 //! metrics.jsonl      one JSON object a line: steps and validations
+//! events.out.*       the same as curves for TensorBoard, a file a session
 //! last/              the model as it stands, the optimiser's moments, trainer_state.json; with ema_decay also the average
 //! best/              the model with the highest macro F1 so far (with ema_decay: the average), a plain Hugging Face directory
+//! validation.json    what that model answered in the validation
 //! ```
+
+mod record;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+pub use record::{RunRecord, StepRecord, ValidationRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::ast::Weights;
@@ -21,6 +26,8 @@ use crate::checkpoint::{
     Checkpoint, Stored, UNFINISHED, read_tensors, replace_folder, settled, write_tensors,
 };
 use crate::dataset::Split;
+use crate::evaluate::Evaluation;
+use crate::events::{EventWriter, Shown};
 use crate::optim::{AdamW, Average};
 use crate::train::TrainConfig;
 use crate::{Error, Result, atomic};
@@ -33,6 +40,7 @@ const METRICS: &str = "metrics.jsonl";
 const LOCK: &str = "lock";
 const LAST: &str = "last";
 const BEST: &str = "best";
+const VALIDATION: &str = "validation.json";
 const STATE: &str = "trainer_state.json";
 const MOMENTS: &str = "optimizer.safetensors";
 const AVERAGE: &str = "average.safetensors";
@@ -54,6 +62,7 @@ pub struct TrainState {
 pub struct Run {
     root: PathBuf,
     metrics: File,
+    events: EventWriter,
     /// Held as long as the run is open; the system lets go of it when the process ends, however that happens.
     _lock: File,
 }
@@ -79,7 +88,8 @@ impl Run {
             .iter()
             .map(|path| std::path::absolute(path).map_err(Error::io(path)))
             .collect::<Result<Vec<_>>>()?;
-        atomic::write(&root.join(CONFIG), config.to_toml()?.as_bytes())?;
+        let recipe = config.to_toml()?;
+        atomic::write(&root.join(CONFIG), recipe.as_bytes())?;
         write_json(&root.join(DATA), &roots)?;
         split.save(&root.join(SPLIT))?;
         let environment = serde_json::json!({
@@ -91,9 +101,22 @@ impl Run {
         });
         write_json(&root.join(ENVIRONMENT), &environment)?;
         let metrics = open_metrics(root)?;
+        let mut events = EventWriter::new(root, None);
+        let code = |text: &str| {
+            text.lines()
+                .map(|line| format!("    {line}\n"))
+                .collect::<String>()
+        };
+        let (recipe, environment) = (code(&recipe), code(&format!("{environment:#}")));
+        let texts = [
+            ("recipe", Shown::Text(&recipe)),
+            ("environment", Shown::Text(&environment)),
+        ];
+        events.write(0, &texts)?;
         Ok(Self {
             root: root.to_path_buf(),
             metrics,
+            events,
             _lock: lock,
         })
     }
@@ -104,13 +127,7 @@ impl Run {
     /// # Errors
     /// [`Error::Run`] if it is no run directory or another process trains in it.
     pub fn open(root: &Path) -> Result<(Self, TrainState)> {
-        if !root.join(CONFIG).is_file() {
-            let message = format!("this is no run directory (it has no {CONFIG})");
-            return Err(Error::Run {
-                path: root.to_path_buf(),
-                message,
-            });
-        }
+        check_is_run(root)?;
         let lock = lock(root)?;
         remove_unfinished(root)?;
         let last = settled(&root.join(LAST));
@@ -145,6 +162,7 @@ impl Run {
             Self {
                 root: root.to_path_buf(),
                 metrics,
+                events: EventWriter::new(root, Some(state.step + 1)),
                 _lock: lock,
             },
             state,
@@ -189,6 +207,11 @@ impl Run {
         writeln!(self.metrics, "{line}").map_err(Error::io(path))
     }
 
+    /// Where the curves go that are looked at with TensorBoard.
+    pub fn events(&mut self) -> &mut EventWriter {
+        &mut self.events
+    }
+
     /// Writes where the run stands, whole.
     ///
     /// # Errors
@@ -231,12 +254,13 @@ impl Run {
         Ok(Some((checkpoint, loaded)))
     }
 
-    /// Writes the best model so far, whole.
+    /// Writes the best model so far, whole, and then what it answered.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written; what was there before then remains.
-    pub fn save_best(&self, model: &Checkpoint) -> Result<()> {
-        model.save(&self.root.join(BEST), Stored::F32)
+    pub fn save_best(&self, model: &Checkpoint, answers: &Evaluation) -> Result<()> {
+        model.save(&self.root.join(BEST), Stored::F32)?;
+        atomic::write(&self.root.join(VALIDATION), answers.to_json()?.as_bytes())
     }
 }
 
@@ -286,6 +310,16 @@ pub fn split_of(model: &Path) -> Result<Option<Split>> {
         .find(|path| path.is_file())
         .map(|path| Split::load(&path))
         .transpose()
+}
+
+fn check_is_run(root: &Path) -> Result<()> {
+    if root.join(CONFIG).is_file() {
+        return Ok(());
+    }
+    Err(Error::Run {
+        path: root.to_path_buf(),
+        message: format!("this is no run directory (it has no {CONFIG})"),
+    })
 }
 
 fn lock(root: &Path) -> Result<File> {

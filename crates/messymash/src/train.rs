@@ -8,6 +8,7 @@ mod augment;
 mod loader;
 mod recipe;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -23,11 +24,12 @@ use self::loader::{Examples, Loaders};
 use crate::ast::{Activations, Batch, Weights};
 use crate::checkpoint::Checkpoint;
 use crate::dataset::{DatasetOptions, KnownFacts, MessyMashup, Scope, Split};
-use crate::metrics;
+use crate::evaluate::{Evaluation, Judged};
+use crate::events::Shown;
 use crate::optim::{AdamW, Average, Rates, clip_scale, global_norm};
-use crate::remix::JUDGING_EPOCH;
+use crate::remix::{JUDGING_EPOCH, Remix, Remixer};
 use crate::run::{Kept, Run, TrainState};
-use crate::{Error, Result};
+use crate::{Error, Result, metrics, report};
 
 /// Batches that a loader thread may be ahead.
 const AHEAD: usize = 2;
@@ -148,6 +150,17 @@ pub fn resume(run: &Path, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) ->
     Trainer::new((run, state), &config, (model, optimizer, average), loaders).train(on_event)
 }
 
+/// What makes the mashups that judge a training of `config` on the data of these roots: of the songs and noise that `split`
+/// keeps from it, or where it keeps no song, of the training songs.
+///
+/// # Errors
+/// [`Error::Dataset`], [`Error::Config`] where the data, or the songs of the split in it, are not there (any more).
+pub fn validation_remixer(config: &TrainConfig, data: &[PathBuf], split: &Split) -> Result<Remixer> {
+    let dataset = open_data(config, data)?;
+    let (songs, folds) = split.judged();
+    Remixer::new(&dataset, songs, folds, config.remix.clone())
+}
+
 fn open_data(config: &TrainConfig, data: &[PathBuf]) -> Result<MessyMashup> {
     let options = DatasetOptions {
         allow_missing_stems: config.data.allow_missing_stems,
@@ -175,6 +188,8 @@ struct Trainer<'a> {
     run: Run,
     state: TrainState,
     started: Instant,
+    /// When the step under way began to wait for its batch.
+    began: Instant,
     seconds_before: f64,
 }
 
@@ -190,6 +205,7 @@ impl<'a> Trainer<'a> {
             activations: Activations::default(),
             seconds_before: state.seconds,
             started: Instant::now(),
+            began: Instant::now(),
             config,
             loaders,
             model,
@@ -226,6 +242,7 @@ impl<'a> Trainer<'a> {
                 threads_made.push(made.map_err(Error::io(self.run.root()))?);
             }
             let result = (first..last).try_for_each(|step| {
+                self.began = Instant::now();
                 let batch = receivers[(step % threads) as usize]
                     .recv()
                     .map_err(|_| Error::Run {
@@ -321,10 +338,19 @@ impl<'a> Trainer<'a> {
             "learning_rate": rates.body,
             "gradient_norm": norm,
         });
+        let a_second = self.config.batch_size as f64 / self.began.elapsed().as_secs_f64();
+        let mut curves = vec![
+            ("train/loss", Shown::Scalar(loss.into())),
+            ("train/learning_rate", Shown::Scalar(rates.body)),
+            ("train/gradient_norm", Shown::Scalar(norm)),
+            ("train/mashups_per_second", Shown::Scalar(a_second)),
+        ];
         if rates.head != rates.body {
             line["head_learning_rate"] = json!(rates.head);
+            curves.push(("train/head_learning_rate", Shown::Scalar(rates.head)));
         }
         self.run.log(&line)?;
+        self.run.events().write(self.state.step + 1, &curves)?;
         Ok(loss)
     }
 
@@ -345,43 +371,74 @@ impl<'a> Trainer<'a> {
     }
 
     fn judge(&mut self) -> Result<TrainEvent> {
-        let (mut loss, mut truth, mut predicted) = (0.0, Vec::new(), Vec::new());
-        let labels = self.model.ast.config().id2label.len();
+        let mut items = Vec::new();
+        let labels = self.model.ast.config().labels();
         let mashups = self.config.validation.mashups;
         for first in (0..mashups).step_by(self.config.micro_batch) {
             let seed = self.config.validation.seed;
-            let made: Vec<(Vec<f32>, usize)> = (first..mashups.min(first + self.config.micro_batch as u64))
+            let made: Vec<(Remix, Vec<f32>, usize)> = (first
+                ..mashups.min(first + self.config.micro_batch as u64))
                 .into_par_iter()
                 .map(|i| self.loaders.validation.mashup(seed, JUDGING_EPOCH, i))
                 .collect::<Result<_>>()?;
-            let input_values: Vec<f32> = made.iter().flat_map(|(features, _)| features).copied().collect();
+            let input_values: Vec<f32> = made
+                .iter()
+                .flat_map(|(_, features, _)| features)
+                .copied()
+                .collect();
             let batch = Batch {
                 input_values: &input_values,
                 keep: None,
             };
             let logits = self.model.ast.forward(batch, &mut self.activations)?;
-            for (logits, (_, class)) in logits.chunks_exact(labels).zip(&made) {
+            for (logits, (remix, _, class)) in logits.chunks_exact(labels.len()).zip(made) {
                 let mut scores = logits.to_vec();
                 messymash_kernels::cross_entropy::softmax(&mut scores);
-                loss -= f64::from(scores[*class].max(f32::MIN_POSITIVE).ln());
-                truth.push(*class);
-                predicted.push(metrics::argmax(&scores));
+                items.push(Judged::mashup(items.len() as u64, class, scores, remix));
             }
         }
-        let loss = loss / truth.len() as f64;
-        let macro_f1 = metrics::Confusion::new(labels, &truth, &predicted).macro_f1();
+        let loss = metrics::log_loss(items.iter().map(|item| (&item.scores[..], item.truth)));
+        let pairs = items.iter().map(|item| (item.truth, item.predicted(), 1.0));
+        let confusion = metrics::Confusion::weighted(labels.len(), pairs);
+        let macro_f1 = confusion.macro_f1();
         let best = self.state.best_macro_f1.is_none_or(|before| macro_f1 > before);
         let (epoch, step) = (self.state.step / self.config.steps_per_epoch(), self.state.step);
+        let by_genre = labels.iter().zip(confusion.classes());
+        let by_genre: Vec<(&String, f64)> = by_genre.map(|(label, class)| (label, class.f1)).collect();
         self.run.log(&json!({
             "step": step,
             "epoch": epoch,
             "validation_loss": loss,
             "validation_macro_f1": macro_f1,
+            "validation_f1": by_genre.iter().copied().collect::<BTreeMap<_, _>>(),
             "seconds": self.state.seconds,
         }))?;
+        let picture = report::confusion_picture(&confusion)?;
+        let tags: Vec<String> = by_genre
+            .iter()
+            .map(|(label, _)| format!("validation_f1/{label}"))
+            .collect();
+        let mut shown = vec![
+            ("validation/loss", Shown::Scalar(loss)),
+            ("validation/macro_f1", Shown::Scalar(macro_f1)),
+            ("validation/confusion", Shown::Picture(&picture)),
+        ];
+        shown.extend(
+            tags.iter()
+                .zip(&by_genre)
+                .map(|(tag, (_, f1))| (&tag[..], Shown::Scalar(*f1))),
+        );
+        self.run.events().write(step, &shown)?;
         if best {
             self.state.best_macro_f1 = Some(macro_f1);
-            self.run.save_best(&self.model)?;
+            let answers = Evaluation {
+                title: format!("{mashups} validation mashups after epoch {epoch}"),
+                model: "best".into(),
+                labels,
+                items,
+                failures: Vec::new(),
+            };
+            self.run.save_best(&self.model, &answers)?;
         }
         Ok(TrainEvent::Validated {
             epoch,

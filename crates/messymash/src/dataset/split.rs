@@ -94,6 +94,17 @@ impl Split {
         })
     }
 
+    /// The songs and the noise folds that judge the model while it trains: the validation side's, and where that has no song, the
+    /// training songs.
+    pub fn judged(&self) -> (&[String], &[u32]) {
+        let songs = if self.validation.is_empty() {
+            &self.train
+        } else {
+            &self.validation
+        };
+        (songs, &self.validation_folds)
+    }
+
     /// Every song and every fold on the training side: for listening, and for judging a model that is to be judged by all.
     pub fn everything(data: &MessyMashup) -> Self {
         let mut train: Vec<String> = data.songs.iter().map(|song| song.id.clone()).collect();

@@ -40,15 +40,7 @@ pub fn evaluate_mashups(
                     classifier,
                     &classifier.classify_with(&waveform, options)?.predictions,
                 );
-                let name = format!("mashup {index}");
-                Ok(Judged {
-                    name,
-                    truth,
-                    scores,
-                    songs: remix.songs(),
-                    snr_db: remix.snr_db,
-                    noises: Some(remix.noises.len()),
-                })
+                Ok(Judged::mashup(index, truth, scores, remix))
             })
             .collect::<Result<_>>()?;
         items.extend(judged);
@@ -97,6 +89,8 @@ pub fn evaluate_whole(
                     songs: remix.songs(),
                     snr_db: None,
                     noises: Some(0),
+                    remix: Some(remix),
+                    file: None,
                 }))
             })
             .collect();
@@ -163,6 +157,8 @@ pub fn evaluate_songs(
                     songs,
                     snr_db: None,
                     noises: None,
+                    remix: None,
+                    file: Some(song.path.to_string_lossy().into_owned()),
                 }))
             })
             .collect();

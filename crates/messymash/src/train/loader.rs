@@ -10,7 +10,7 @@ use crate::checkpoint::Checkpoint;
 use crate::dataset::{MessyMashup, Split};
 use crate::features::FeatureExtractor;
 use crate::random::Random;
-use crate::remix::{Remixer, StemCache};
+use crate::remix::{Remix, Remixer, StemCache};
 use crate::{Error, Result};
 
 /// Separates the random numbers of masks and dropped patches from those of the mashup.
@@ -79,32 +79,28 @@ impl<'a> Loaders<'a> {
                 patches: model.ast.config().grid().patches(),
             })
         };
-        let judged = if split.validation.is_empty() {
-            &split.train
-        } else {
-            &split.validation
-        };
+        let (judged, folds) = split.judged();
         Ok(Self {
             training: Arc::new(loader(&split.train, &split.train_folds)?),
-            validation: loader(judged, &split.validation_folds)?,
+            validation: loader(judged, folds)?,
         })
     }
 }
 
 impl Loader<'_> {
-    /// Features and class of a mashup, as made.
-    pub(super) fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Vec<f32>, usize)> {
-        let (samples, class) = self.sound(seed, epoch, index)?;
-        Ok((self.extractor.extract(&samples)?, class))
+    /// Recipe, features and class of a mashup, as made.
+    pub(super) fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Remix, Vec<f32>, usize)> {
+        let (remix, samples, class) = self.sound(seed, epoch, index)?;
+        Ok((remix, self.extractor.extract(&samples)?, class))
     }
 
-    /// Sound and class of a mashup.
-    fn sound(&self, seed: u64, epoch: u64, index: u64) -> Result<(Vec<f32>, usize)> {
+    /// Recipe, sound and class of a mashup.
+    fn sound(&self, seed: u64, epoch: u64, index: u64) -> Result<(Remix, Vec<f32>, usize)> {
         let (remix, waveform) = self.remixer.make(seed, epoch, index)?;
         let class = self.labels.iter().position(|label| *label == remix.genre);
         let class =
             class.ok_or_else(|| Error::Config(format!("the model has no label '{}'", remix.genre)))?;
-        Ok((waveform.samples, class))
+        Ok((remix, waveform.samples, class))
     }
 
     /// The batch of one step: mashups, some mixed with others of the batch, cut in frequency, masked, patches dropped.
@@ -118,7 +114,10 @@ impl Loader<'_> {
             keep: Vec::new(),
         };
         let sounds: Vec<(Vec<f32>, usize)> = (first..first + size as u64)
-            .map(|index| self.sound(self.config.seed, epoch, index))
+            .map(|index| {
+                let (_, samples, class) = self.sound(self.config.seed, epoch, index)?;
+                Ok((samples, class))
+            })
             .collect::<Result<_>>()?;
         for (n, index) in (first..).take(size).enumerate() {
             let random = |purpose| Random::new(&[self.config.seed, epoch, index, purpose]);
@@ -261,11 +260,12 @@ mod tests {
             let (epoch, first) = (step / 2, step % 2 * 4);
             for n in 0..4 {
                 let index = first + n as u64;
-                let (sound, class) = loader.sound(config.seed, epoch, index).unwrap();
+                let (_, sound, class) = loader.sound(config.seed, epoch, index).unwrap();
                 // Nothing but (seed, epoch, index) says with which other one, and how much.
                 let mut random = Random::new(&[config.seed, epoch, index, MIXUP]);
                 let (other, share) = config.mixup.draw(&mut random, n, 4).unwrap_or((n, 1.0));
-                let (second, second_class) = loader.sound(config.seed, epoch, first + other as u64).unwrap();
+                let (_, second, second_class) =
+                    loader.sound(config.seed, epoch, first + other as u64).unwrap();
                 let blend: Vec<f32> = sound
                     .iter()
                     .zip(&second)
@@ -304,7 +304,7 @@ mod tests {
             let mut random = Random::new(&[config.seed, 0, n as u64, BANDWIDTH]);
             let hertz = config.bandwidth.draw(&mut random).unwrap();
             assert!((3000.0..7000.0).contains(&hertz));
-            let (whole, _) = loader.mashup(config.seed, 0, n as u64).unwrap();
+            let (_, whole, _) = loader.mashup(config.seed, 0, n as u64).unwrap();
             let mut wanted = whole.clone();
             loader
                 .extractor

@@ -327,7 +327,7 @@ impl TrainConfig {
         self.remix.check()
     }
 
-    pub(super) fn total_steps(&self) -> u64 {
+    pub(crate) fn total_steps(&self) -> u64 {
         self.epochs * self.steps_per_epoch()
     }
 
