@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{hiss, write_competition};
+use common::{hiss, replace_unseen, write_competition};
 use messymash::Waveform;
 use program::{messymash, run};
 use serde_json::Value;
@@ -20,14 +20,6 @@ fn check(root: &Path, arguments: &[&str]) -> Command {
     let mut command = messymash();
     command.args(["dataset", "check"]).arg(root).args(arguments);
     command
-}
-
-/// Puts other bytes into a file and makes its size and time those of before.
-fn replace_unseen(path: &Path) {
-    let metadata = fs::metadata(path).unwrap();
-    fs::write(path, vec![b'x'; metadata.len() as usize]).unwrap();
-    let file = fs::File::options().write(true).open(path).unwrap();
-    file.set_modified(metadata.modified().unwrap()).unwrap();
 }
 
 #[test]

@@ -371,7 +371,7 @@ pub(crate) struct LeftBlock<'a> {
 impl<'a> LeftBlock<'a> {
     /// Whether the rows of `x` are read where they lie. Those of a transpose cannot be; and where all rows of a tile would
     /// fall into the same place of a first-level cache that has not room for so many, packing is faster (a product of 1214 x
-    /// 3072 by 3072 x 768 with AVX-512: 89 GFLOP/s in place, 105 packed).
+    /// 3072 by 3072 x 768 with AVX-512: 89 GFLOP/s in place, 103 packed).
     fn in_place(level: Level, x: Mat<'_>) -> bool {
         let crowded =
             tile_size(level).mr > WAYS && (x.row_stride * size_of::<f32>()).is_multiple_of(SAME_PLACE);

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{RATE, hiss, write_competition};
+use common::{RATE, hiss, replace_unseen, write_competition};
 use messymash::dataset::{
     DatasetOptions, INVENTORY_FILE, Inventory, KnownFacts, MessyMashup, ProblemKind, Scope,
 };
@@ -66,14 +66,6 @@ fn write_wide(path: PathBuf, channels: u16, samples: impl Iterator<Item = f32>) 
         writer.write_sample((sample * 8_388_608.0) as i32).unwrap();
     }
     writer.finalize().unwrap();
-}
-
-/// Puts other bytes into a file and makes its size and time those of before.
-fn replace_unseen(path: &Path) {
-    let metadata = fs::metadata(path).unwrap();
-    fs::write(path, vec![b'x'; metadata.len() as usize]).unwrap();
-    let file = fs::File::options().write(true).open(path).unwrap();
-    file.set_modified(metadata.modified().unwrap()).unwrap();
 }
 
 #[test]

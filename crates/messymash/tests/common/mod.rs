@@ -149,3 +149,11 @@ pub fn write_competition(root: &Path) -> PathBuf {
     }
     root
 }
+
+/// Puts other bytes into a file and makes its size and time those of before.
+pub fn replace_unseen(path: &Path) {
+    let metadata = fs::metadata(path).unwrap();
+    fs::write(path, vec![b'x'; metadata.len() as usize]).unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(metadata.modified().unwrap()).unwrap();
+}
