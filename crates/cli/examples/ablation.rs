@@ -185,9 +185,10 @@ fn train_on(
             );
             on_step(step)
         }
-        TrainEvent::Validated { epoch, macro_f1, .. } => {
+        TrainEvent::Validated { epoch, score, .. } => {
             progress.say(&format!(
-                "epoch {epoch}: macro F1 of its own kind of mashups {macro_f1:.3}"
+                "epoch {epoch}: macro F1 of its own kind of mashups {:.3}",
+                score.value()
             ));
             Ok(())
         }

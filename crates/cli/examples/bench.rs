@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use messymash::ast::{Activations, Ast, AstConfig, Batch, Inference, Precision, Trained, Workspace};
+use messymash::ast::{Activations, Ast, AstConfig, Batch, Inference, Precision, Targets, Trained, Workspace};
 use messymash::audio::{AudioLimits, AudioStream};
 use messymash::checkpoint::Checkpoint;
 use messymash::fbank::{Fbank, FbankOptions};
@@ -122,7 +122,13 @@ fn train(args: &Args) -> Result<()> {
     let targets = ast.targets(&classes, 0.1)?;
     repeat(args.repeats, || {
         gradients.clear();
-        ast.forward_backward(batch, &targets, Trained::All, &mut gradients, &mut activations)?;
+        ast.forward_backward(
+            batch,
+            Targets::Probabilities(&targets),
+            Trained::All,
+            &mut gradients,
+            &mut activations,
+        )?;
         optimizer.step(ast.weights_mut(), &gradients, Rates::uniform(1e-5), 1.0);
         Ok(())
     })

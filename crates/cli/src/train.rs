@@ -124,10 +124,12 @@ fn show(progress: &mut Progress, event: &TrainEvent) {
             epoch,
             step,
             loss,
-            macro_f1,
+            score,
             best,
         } => progress.say(&format!(
-            "epoch {epoch} (step {step}): validation loss {loss:.4}, macro F1 {macro_f1:.4}{}",
+            "epoch {epoch} (step {step}): validation loss {loss:.4}, {} {:.4}{}",
+            score.name(),
+            score.value(),
             if *best { ", the best so far" } else { "" }
         )),
     }

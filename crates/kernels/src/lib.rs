@@ -22,6 +22,7 @@ mod memory;
 pub mod patches;
 pub mod rows;
 pub mod simd;
+pub mod squared_error;
 mod tile;
 
 pub use linear::Linear;

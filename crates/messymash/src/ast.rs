@@ -13,6 +13,7 @@ pub mod weights;
 
 use messymash_kernels::attention::{self, Attended, AttentionShape};
 use messymash_kernels::cross_entropy::{cross_entropy, smoothed};
+use messymash_kernels::squared_error::squared_error;
 use messymash_kernels::{Mat, MatMut, Store, gelu, layer_norm, matmul, patches, rows};
 
 pub use self::config::AstConfig;
@@ -41,6 +42,15 @@ pub struct Batch<'a> {
     /// Patches kept per clip, as many for each: `[clips, kept]` patch numbers, frequency-major. `None` keeps all
     /// ("patchout", Koutini et al. 2021, drops some in training).
     pub keep: Option<&'a [usize]>,
+}
+
+/// What the outputs are to be, and so what the loss is.
+#[derive(Debug, Clone, Copy)]
+pub enum Targets<'a> {
+    /// Probabilities of the labels, `[clips, labels]` ([`Ast::targets`], or mixtures of them): the mean cross entropy, nats.
+    Probabilities(&'a [f32]),
+    /// Numbers that the outputs are to equal, `[clips, labels]`: the mean squared error.
+    Values(&'a [f32]),
 }
 
 /// What a backward pass gives gradients to.
@@ -198,17 +208,16 @@ impl Ast {
         Ok(smoothed(classes, labels, label_smoothing))
     }
 
-    /// Adds the gradients of the mean cross entropy of a batch to `gradients`, of all weights or of the head's.
+    /// Adds the gradients of the loss of a batch to `gradients`, of all weights or of the head's.
     ///
-    /// `targets` has the wanted probabilities, `[clips, labels]` ([`Ast::targets`], or mixtures of them). Returns the mean loss
-    /// in nats; the logits remain in `activations` ([`Activations::logits`]).
+    /// Returns the loss, as [`Targets`] says; the logits remain in `activations` ([`Activations::logits`]).
     ///
     /// # Errors
     /// [`Error::Config`] if batch or targets do not fit the model.
     pub fn forward_backward(
         &self,
         batch: Batch<'_>,
-        targets: &[f32],
+        targets: Targets<'_>,
         trained: Trained,
         gradients: &mut Weights,
         activations: &mut Activations,
@@ -219,14 +228,20 @@ impl Ast {
             Trained::Head => 1,
         };
         let clips = self.run(batch, activations, kept)?.len() / labels;
-        if targets.len() != clips * labels {
+        let (Targets::Probabilities(wanted) | Targets::Values(wanted)) = targets;
+        if wanted.len() != clips * labels {
             return Err(Error::Config(format!(
                 "{} targets given for {clips} clips of {labels} classes",
-                targets.len()
+                wanted.len()
             )));
         }
         let mut d_logits = vec![0.0; activations.logits.len()];
-        let loss = cross_entropy(&activations.logits, targets, labels, &mut d_logits);
+        let loss = match targets {
+            Targets::Probabilities(wanted) => {
+                cross_entropy(&activations.logits, wanted, labels, &mut d_logits)
+            }
+            Targets::Values(wanted) => squared_error(&activations.logits, wanted, &mut d_logits),
+        };
         let d_pooled = self.head_backward(clips, &d_logits, gradients, activations);
         if trained == Trained::All {
             self.body_backward(clips, &d_pooled, gradients, activations);

@@ -9,7 +9,7 @@
 //! events.out.*       the same as curves for TensorBoard, a file a session
 //! last/              the model as it stands, the optimiser's moments, trainer_state.json; with ema_decay also the average
 //! best/              the model with the highest macro F1 so far (with ema_decay: the average), a plain Hugging Face directory
-//! validation.json    what that model answered in the validation
+//! validation.json    what that model answered in the validation (not with a teacher)
 //! ```
 
 mod record;
@@ -51,10 +51,45 @@ const AVERAGE: &str = "average.safetensors";
 pub struct TrainState {
     /// Optimiser steps taken.
     pub step: u64,
-    /// Highest macro F1 of a validation so far.
-    pub best_macro_f1: Option<f64>,
+    /// Value of the highest [`Score`] of a validation so far.
+    #[serde(alias = "best_macro_f1")]
+    pub best_score: Option<f64>,
     /// Seconds spent training, over all sessions of the run.
     pub seconds: f64,
+}
+
+/// How good the answers of a validation were; more is better.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Score {
+    /// Macro F1 of the genres, within [0, 1].
+    MacroF1(f64),
+    /// Of the variance of what a teacher heard, the share that the outputs explain: 1 - mean squared error / variance.
+    Explained(f64),
+}
+
+impl Score {
+    /// The number.
+    pub fn value(self) -> f64 {
+        match self {
+            Score::MacroF1(value) | Score::Explained(value) => value,
+        }
+    }
+
+    /// What it is, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Score::MacroF1(_) => "macro F1",
+            Score::Explained(_) => "variance explained",
+        }
+    }
+
+    /// What it is called in logs, after `validation_`.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Score::MacroF1(_) => "macro_f1",
+            Score::Explained(_) => "explained",
+        }
+    }
 }
 
 /// A run directory that this process alone writes to.
@@ -254,13 +289,16 @@ impl Run {
         Ok(Some((checkpoint, loaded)))
     }
 
-    /// Writes the best model so far, whole, and then what it answered.
+    /// Writes the best model so far, whole, and then what it answered where it tells genres.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written; what was there before then remains.
-    pub fn save_best(&self, model: &Checkpoint, answers: &Evaluation) -> Result<()> {
+    pub fn save_best(&self, model: &Checkpoint, answers: Option<&Evaluation>) -> Result<()> {
         model.save(&self.root.join(BEST), Stored::F32)?;
-        atomic::write(&self.root.join(VALIDATION), answers.to_json()?.as_bytes())
+        match answers {
+            Some(answers) => atomic::write(&self.root.join(VALIDATION), answers.to_json()?.as_bytes()),
+            None => Ok(()),
+        }
     }
 }
 

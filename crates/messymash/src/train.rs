@@ -7,6 +7,7 @@
 mod augment;
 mod loader;
 mod recipe;
+mod teacher;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,16 +20,18 @@ use serde_json::json;
 
 pub use augment::{Bandwidth, Mixup};
 pub use recipe::{DataSettings, ModelShape, TrainConfig, Validation};
+pub use teacher::TeacherSettings;
 
 use self::loader::{Examples, Loaders};
-use crate::ast::{Activations, Batch, Weights};
+use self::teacher::Teacher;
+use crate::ast::{Activations, Batch, Targets, Weights};
 use crate::checkpoint::Checkpoint;
 use crate::dataset::{DatasetOptions, KnownFacts, MessyMashup, Scope, Split};
 use crate::evaluate::{Evaluation, Judged};
 use crate::events::Shown;
 use crate::optim::{AdamW, Average, Rates, clip_scale, global_norm};
 use crate::remix::{JUDGING_EPOCH, Remix, Remixer};
-use crate::run::{Kept, Run, TrainState};
+use crate::run::{Kept, Run, Score, TrainState};
 use crate::{Error, Result, metrics, report};
 
 /// Batches that a loader thread may be ahead.
@@ -54,7 +57,7 @@ pub enum TrainEvent {
         step: u64,
         /// Steps in all.
         steps: u64,
-        /// Mean cross entropy of the batch, nats.
+        /// Mean loss of the batch: cross entropy, nats, or with a teacher the squared error.
         loss: f32,
         /// Learning rate of the step.
         learning_rate: f64,
@@ -69,10 +72,10 @@ pub enum TrainEvent {
         epoch: u64,
         /// Steps taken.
         step: u64,
-        /// Mean cross entropy of the validation mashups, nats.
+        /// Mean loss of the validation mashups, as of a step.
         loss: f64,
-        /// Macro F1 of the validation mashups.
-        macro_f1: f64,
+        /// How good the answers to the validation mashups were.
+        score: Score,
         /// Whether this is the best so far.
         best: bool,
     },
@@ -102,8 +105,9 @@ pub fn train(
         &validation.noise_folds,
         validation.seed,
     )?;
-    let model = config.first_model(&dataset.genres)?;
-    let loaders = Loaders::new(config, &model, &dataset, &split)?;
+    let teacher = config.load_teacher()?.map(Arc::new);
+    let model = config.first_model(labels(teacher.as_deref(), &dataset))?;
+    let loaders = Loaders::new(config, &model, teacher, (&dataset, &split))?;
     let mut known = KnownFacts::of_roots(data);
     if let Some(path) = &config.data.inventory {
         known.read(path)?;
@@ -134,9 +138,10 @@ pub fn resume(run: &Path, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) ->
     let dataset = open_data(&config, &run.data()?)?;
     let split = run.split()?;
     split.check(&dataset)?;
+    let teacher = config.load_teacher()?.map(Arc::new);
     let last = run.load_last(&config)?;
     let (model, kept) = match last {
-        None => (config.first_model(&dataset.genres)?, None),
+        None => (config.first_model(labels(teacher.as_deref(), &dataset))?, None),
         Some((model, kept)) => (model, Some(kept)),
     };
     let mut optimizer = config.optimizer(model.ast.weights());
@@ -145,7 +150,7 @@ pub fn resume(run: &Path, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) ->
         (optimizer.step, optimizer.m, optimizer.v) = (state.step, kept.m, kept.v);
         average = kept.average;
     }
-    let loaders = Loaders::new(&config, &model, &dataset, &split)?;
+    let loaders = Loaders::new(&config, &model, teacher, (&dataset, &split))?;
     on_event(TrainEvent::Note(format!("resumed after {} steps", state.step)))?;
     Trainer::new((run, state), &config, (model, optimizer, average), loaders).train(on_event)
 }
@@ -159,6 +164,11 @@ pub fn validation_remixer(config: &TrainConfig, data: &[PathBuf], split: &Split)
     let dataset = open_data(config, data)?;
     let (songs, folds) = split.judged();
     Remixer::new(&dataset, songs, folds, config.remix.clone())
+}
+
+/// What the outputs of the model are called.
+fn labels<'a>(teacher: Option<&'a Teacher>, dataset: &'a MessyMashup) -> &'a [String] {
+    teacher.map_or(&dataset.genres, |teacher| &teacher.columns)
 }
 
 fn open_data(config: &TrainConfig, data: &[PathBuf]) -> Result<MessyMashup> {
@@ -307,9 +317,14 @@ impl<'a> Trainer<'a> {
                 input_values: &batch.input_values[part * input..][..input],
                 keep: (self.config.patchout > 0.0).then(|| &batch.keep[part * kept..][..kept]),
             };
+            let wanted = &batch.targets[part * targets..][..targets];
+            let wanted = match self.loaders.teacher {
+                Some(_) => Targets::Values(wanted),
+                None => Targets::Probabilities(wanted),
+            };
             loss += self.model.ast.forward_backward(
                 examples,
-                &batch.targets[part * targets..][..targets],
+                wanted,
                 trained,
                 &mut self.gradients,
                 &mut self.activations,
@@ -371,82 +386,115 @@ impl<'a> Trainer<'a> {
     }
 
     fn judge(&mut self) -> Result<TrainEvent> {
-        let mut items = Vec::new();
-        let labels = self.model.ast.config().labels();
-        let mashups = self.config.validation.mashups;
-        for first in (0..mashups).step_by(self.config.micro_batch) {
-            let seed = self.config.validation.seed;
-            let made: Vec<(Remix, Vec<f32>, usize)> = (first
-                ..mashups.min(first + self.config.micro_batch as u64))
-                .into_par_iter()
-                .map(|i| self.loaders.validation.mashup(seed, JUDGING_EPOCH, i))
-                .collect::<Result<_>>()?;
-            let input_values: Vec<f32> = made
-                .iter()
-                .flat_map(|(_, features, _)| features)
-                .copied()
-                .collect();
-            let batch = Batch {
-                input_values: &input_values,
-                keep: None,
-            };
-            let logits = self.model.ast.forward(batch, &mut self.activations)?;
-            for (logits, (remix, _, class)) in logits.chunks_exact(labels.len()).zip(made) {
-                let mut scores = logits.to_vec();
-                messymash_kernels::cross_entropy::softmax(&mut scores);
-                items.push(Judged::mashup(items.len() as u64, class, scores, remix));
-            }
-        }
-        let loss = metrics::log_loss(items.iter().map(|item| (&item.scores[..], item.truth)));
-        let pairs = items.iter().map(|item| (item.truth, item.predicted(), 1.0));
-        let confusion = metrics::Confusion::weighted(labels.len(), pairs);
-        let macro_f1 = confusion.macro_f1();
-        let best = self.state.best_macro_f1.is_none_or(|before| macro_f1 > before);
+        let answers = self.answer()?;
         let (epoch, step) = (self.state.step / self.config.steps_per_epoch(), self.state.step);
-        let by_genre = labels.iter().zip(confusion.classes());
-        let by_genre: Vec<(&String, f64)> = by_genre.map(|(label, class)| (label, class.f1)).collect();
-        self.run.log(&json!({
-            "step": step,
-            "epoch": epoch,
-            "validation_loss": loss,
-            "validation_macro_f1": macro_f1,
-            "validation_f1": by_genre.iter().copied().collect::<BTreeMap<_, _>>(),
-            "seconds": self.state.seconds,
-        }))?;
-        let picture = report::confusion_picture(&confusion)?;
-        let tags: Vec<String> = by_genre
-            .iter()
-            .map(|(label, _)| format!("validation_f1/{label}"))
-            .collect();
-        let mut shown = vec![
+        let mut line = json!({ "step": step, "epoch": epoch, "seconds": self.state.seconds });
+        let (loss, score, evaluation) = match self.loaders.teacher.clone() {
+            Some(teacher) => {
+                let loss = squared_error_of(&teacher, &answers)?;
+                let explained = 1.0 - loss / teacher.variance;
+                line["validation_explained"] = json!(explained);
+                (loss, Score::Explained(explained), None)
+            }
+            None => {
+                let evaluation = self.evaluation(answers, epoch)?;
+                let (loss, macro_f1) = self.log_genres(&evaluation, &mut line)?;
+                (loss, Score::MacroF1(macro_f1), Some(evaluation))
+            }
+        };
+        line["validation_loss"] = json!(loss);
+        self.run.log(&line)?;
+        let tag = format!("validation/{}", score.key());
+        let curves = [
             ("validation/loss", Shown::Scalar(loss)),
-            ("validation/macro_f1", Shown::Scalar(macro_f1)),
-            ("validation/confusion", Shown::Picture(&picture)),
+            (&tag[..], Shown::Scalar(score.value())),
         ];
-        shown.extend(
-            tags.iter()
-                .zip(&by_genre)
-                .map(|(tag, (_, f1))| (&tag[..], Shown::Scalar(*f1))),
-        );
-        self.run.events().write(step, &shown)?;
+        self.run.events().write(step, &curves)?;
+        let best = self.state.best_score.is_none_or(|before| score.value() > before);
         if best {
-            self.state.best_macro_f1 = Some(macro_f1);
-            let answers = Evaluation {
-                title: format!("{mashups} validation mashups after epoch {epoch}"),
-                model: "best".into(),
-                labels,
-                items,
-                failures: Vec::new(),
-            };
-            self.run.save_best(&self.model, &answers)?;
+            self.state.best_score = Some(score.value());
+            self.run.save_best(&self.model, evaluation.as_ref())?;
         }
         Ok(TrainEvent::Validated {
             epoch,
             step,
             loss,
-            macro_f1,
+            score,
             best,
         })
+    }
+
+    /// The validation mashups, and the model's outputs for each.
+    fn answer(&mut self) -> Result<Vec<(Remix, Vec<f32>)>> {
+        let (validation, mut answers) = (&self.config.validation, Vec::new());
+        let together = self.config.micro_batch as u64;
+        for first in (0..validation.mashups).step_by(self.config.micro_batch) {
+            let made: Vec<(Remix, Vec<f32>)> = (first..validation.mashups.min(first + together))
+                .into_par_iter()
+                .map(|i| self.loaders.validation.mashup(validation.seed, JUDGING_EPOCH, i))
+                .collect::<Result<_>>()?;
+            let input_values: Vec<f32> = made.iter().flat_map(|(_, features)| features).copied().collect();
+            let batch = Batch {
+                input_values: &input_values,
+                keep: None,
+            };
+            let logits = self.model.ast.forward(batch, &mut self.activations)?;
+            let each = logits.chunks_exact(logits.len() / made.len());
+            answers.extend(
+                made.into_iter()
+                    .zip(each)
+                    .map(|((remix, _), logits)| (remix, logits.to_vec())),
+            );
+        }
+        Ok(answers)
+    }
+
+    /// Outputs as answers to the question for the genre.
+    fn evaluation(&self, answers: Vec<(Remix, Vec<f32>)>, epoch: u64) -> Result<Evaluation> {
+        let judged = |(number, (remix, mut scores)): (usize, (Remix, Vec<f32>))| {
+            messymash_kernels::cross_entropy::softmax(&mut scores);
+            let class = self.loaders.validation.class(&remix)?;
+            Ok(Judged::mashup(number as u64, class, scores, remix))
+        };
+        Ok(Evaluation {
+            title: format!("{} validation mashups after epoch {epoch}", answers.len()),
+            model: "best".into(),
+            labels: self.model.ast.config().labels(),
+            items: answers
+                .into_iter()
+                .enumerate()
+                .map(judged)
+                .collect::<Result<_>>()?,
+            failures: Vec::new(),
+        })
+    }
+
+    /// Loss and macro F1 of the answers; F1 by genre goes to `line`, and with the confusion matrix to TensorBoard.
+    fn log_genres(&mut self, evaluation: &Evaluation, line: &mut serde_json::Value) -> Result<(f64, f64)> {
+        let (labels, items) = (&evaluation.labels, &evaluation.items);
+        let loss = metrics::log_loss(items.iter().map(|item| (&item.scores[..], item.truth)));
+        let pairs = items.iter().map(|item| (item.truth, item.predicted(), 1.0));
+        let confusion = metrics::Confusion::weighted(labels.len(), pairs);
+        let by_genre: BTreeMap<&String, f64> = labels
+            .iter()
+            .zip(confusion.classes())
+            .map(|(label, class)| (label, class.f1))
+            .collect();
+        let picture = report::confusion_picture(&confusion)?;
+        let tags: Vec<String> = by_genre
+            .keys()
+            .map(|label| format!("validation_f1/{label}"))
+            .collect();
+        let mut shown = vec![("validation/confusion", Shown::Picture(&picture))];
+        shown.extend(
+            tags.iter()
+                .zip(by_genre.values())
+                .map(|(tag, f1)| (&tag[..], Shown::Scalar(*f1))),
+        );
+        self.run.events().write(self.state.step, &shown)?;
+        line["validation_macro_f1"] = json!(confusion.macro_f1());
+        line["validation_f1"] = json!(by_genre);
+        Ok((loss, confusion.macro_f1()))
     }
 
     fn save_last(&self) -> Result<()> {
@@ -457,4 +505,18 @@ impl<'a> Trainer<'a> {
         };
         self.run.save_last(kept, &self.state)
     }
+}
+
+/// Mean squared error of outputs against what the teacher heard.
+fn squared_error_of(teacher: &Teacher, answers: &[(Remix, Vec<f32>)]) -> Result<f64> {
+    let (mut sum, mut count) = (0.0, 0);
+    for (remix, outputs) in answers {
+        let distances = outputs
+            .iter()
+            .zip(teacher.target(remix)?)
+            .map(|(o, t)| f64::from(o - t));
+        sum += distances.map(|d| d * d).sum::<f64>();
+        count += outputs.len();
+    }
+    Ok(sum / count as f64)
 }

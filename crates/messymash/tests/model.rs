@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use messymash::ast::{Activations, Ast, AstConfig, Batch, Part, Trained};
+use messymash::ast::{Activations, Ast, AstConfig, Batch, Part, Targets, Trained};
 use messymash::checkpoint::{Checkpoint, NewHead, Stored, interpolate_positions};
 use messymash::optim::{AdamW, Rates, clip_scale, global_norm};
 use safetensors::SafeTensors;
@@ -127,7 +127,7 @@ fn loss_and_every_gradient_are_those_of_pytorch() {
         let loss = ast
             .forward_backward(
                 batch,
-                &ast.targets(&expected.labels(), 0.1).unwrap(),
+                Targets::Probabilities(&ast.targets(&expected.labels(), 0.1).unwrap()),
                 Trained::All,
                 &mut gradients,
                 &mut Activations::default(),
@@ -167,7 +167,7 @@ fn the_head_alone_has_the_gradients_it_has_in_the_whole_and_accumulation_is_a_me
                 input_values: &input[of(input.len())],
                 keep: None,
             };
-            let targets = &targets[of(targets.len())];
+            let targets = Targets::Probabilities(&targets[of(targets.len())]);
             loss += ast
                 .forward_backward(batch, targets, trained, &mut g, &mut a)
                 .unwrap()
@@ -223,7 +223,13 @@ fn ten_steps_of_adamw_are_those_of_pytorch() {
                 keep: None,
             };
             let loss = ast
-                .forward_backward(batch, &targets, Trained::All, &mut gradients, &mut activations)
+                .forward_backward(
+                    batch,
+                    Targets::Probabilities(&targets),
+                    Trained::All,
+                    &mut gradients,
+                    &mut activations,
+                )
                 .unwrap();
             assert!(
                 (loss - wanted).abs() / wanted < 1e-3,
@@ -300,8 +306,14 @@ fn dropping_patches_is_the_same_as_never_having_had_them() {
     assert!(largest_difference(&kept, &logits(&short, &input[..32])) < 1e-6);
     // Gradients: of the positions of patches that were dropped there is none.
     let mut gradients = long.weights().zeros_like();
-    long.forward_backward(keep, &[0.0, 1.0], Trained::All, &mut gradients, &mut activations)
-        .unwrap();
+    long.forward_backward(
+        keep,
+        Targets::Probabilities(&[0.0, 1.0]),
+        Trained::All,
+        &mut gradients,
+        &mut activations,
+    )
+    .unwrap();
     let positions = &gradients.embeddings.position_embeddings.data;
     assert!(norm(&positions[..4 * 16]) > 0.0);
     assert_eq!(norm(&positions[4 * 16..]), 0.0);
@@ -574,7 +586,13 @@ fn inputs_that_do_not_fit_are_errors() {
     assert!(ast.targets(&[5], 0.1).is_err());
     let two = ast.targets(&[0, 1], 0.1).unwrap();
     assert!(
-        ast.forward_backward(batch, &two, Trained::All, &mut gradients, &mut a)
-            .is_err()
+        ast.forward_backward(
+            batch,
+            Targets::Probabilities(&two),
+            Trained::All,
+            &mut gradients,
+            &mut a
+        )
+        .is_err()
     );
 }

@@ -4,14 +4,17 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use messymash::checkpoint::Checkpoint;
 use messymash::dataset::{MessyMashup, Split};
 use messymash::remix::{RemixOptions, Remixer};
-use messymash::train::{TrainConfig, TrainEvent, resume, train};
+use messymash::run::{RunRecord, Score};
+use messymash::train::{TeacherSettings, TrainConfig, TrainEvent, resume, train};
 use messymash::{Error, Result};
+use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
 
 /// A folder with the data in `data/` and the recipe in `recipe.toml`.
@@ -89,7 +92,7 @@ fn it_learns_what_a_child_could_tell() {
     world
         .train("run", &mut |event| {
             match event {
-                TrainEvent::Validated { macro_f1, .. } => scores.push(macro_f1),
+                TrainEvent::Validated { score, .. } => scores.push(score.value()),
                 TrainEvent::Step { loss, .. } => losses.push(loss),
                 TrainEvent::Note(note) => notes.push_str(&note),
                 TrainEvent::Surveyed { .. } => {}
@@ -114,6 +117,137 @@ fn it_learns_what_a_child_could_tell() {
         TrainConfig::load(&world.path("run/config.toml")).unwrap(),
         world.config()
     );
+}
+
+/// A recipe whose teacher says one number for each genre and another for each song.
+fn taught(world: &World, epochs: u64) -> TrainConfig {
+    let data = MessyMashup::open(&[world.path("data")], &Default::default()).unwrap();
+    let songs: Vec<&str> = data.songs.iter().map(|song| &song.id[..]).collect();
+    let values: Vec<u8> = data
+        .songs
+        .iter()
+        .flat_map(|song| [if song.genre == 0 { 1.0 } else { -1.0f32 }, 0.5])
+        .flat_map(f32::to_le_bytes)
+        .collect();
+    write_table(
+        &world.path("teacher.safetensors"),
+        &songs,
+        &values,
+        [songs.len(), 2],
+    );
+    let mut config = world.config();
+    config.epochs = epochs;
+    config.remix.own_song_probability = 1.0;
+    config.teacher = Some(TeacherSettings {
+        targets: world.path("teacher.safetensors"),
+    });
+    config
+}
+
+fn write_table(path: &Path, songs: &[&str], values: &[u8], shape: [usize; 2]) {
+    let view = TensorView::new(Dtype::F32, shape.to_vec(), values).unwrap();
+    let metadata = HashMap::from([
+        ("songs".to_string(), serde_json::to_string(songs).unwrap()),
+        ("columns".to_string(), r#"["loud", "quiet"]"#.to_string()),
+    ]);
+    safetensors::serialize_to_file([("targets", view)], Some(metadata), path).unwrap();
+}
+
+#[test]
+fn it_learns_what_a_teacher_heard_and_then_genres_from_there() {
+    let world = World::new(&common::recipe(2));
+    let config = taught(&world, 8);
+    let (data, run) = ([world.path("data")], world.path("taught"));
+    let mut scores = Vec::new();
+    train(&config, &data, &run, &mut |event| {
+        if let TrainEvent::Validated { score, .. } = event {
+            assert!(matches!(score, Score::Explained(_)));
+            scores.push(score.value());
+        }
+        Ok(())
+    })
+    .unwrap();
+    // What is not explained after eight epochs is little; a model that ignores the sound explains nothing.
+    assert!(scores.iter().copied().fold(0.0, f64::max) > 0.7, "{scores:?}");
+    let best = Checkpoint::load(&run.join("best")).unwrap();
+    assert_eq!(best.ast.config().labels(), ["loud", "quiet"]);
+    let record = RunRecord::read(&run).unwrap();
+    assert!(record.best.is_none() && record.validations.len() == 8);
+    assert!(
+        messymash::report::run_html(&record)
+            .unwrap()
+            .contains("variance explained")
+    );
+
+    // Stopped and gone on with, it is the same run.
+    let stopped = world.path("stopped");
+    assert!(train(&config, &data, &stopped, &mut stop_at(11)).is_err());
+    resume(&stopped, &mut listen).unwrap();
+    assert_same_run(&run, &stopped);
+
+    // What it has learnt is the start of a training that tells genres.
+    let mut genres = world.config();
+    (genres.init, genres.model) = (Some(run.join("best").to_str().unwrap().into()), None);
+    let mut notes = String::new();
+    train(&genres, &data, &world.path("genres"), &mut |event| {
+        if let TrainEvent::Note(note) = event {
+            notes += &note;
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert!(
+        notes.contains("head (2 labels) is replaced") || notes.contains("its head"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn a_teacher_that_cannot_teach_is_refused_before_the_first_step() {
+    let world = World::new(&common::recipe(1));
+    let config = taught(&world, 1);
+    let said = |config: &TrainConfig| {
+        let run = world.path("refused");
+        let error = train(config, &[world.path("data")], &run, &mut listen).unwrap_err();
+        error.to_string()
+    };
+    let mut mixed = config.clone();
+    mixed.remix.own_song_probability = 0.5;
+    assert!(said(&mixed).contains("own_song_probability"));
+    let table = world.path("teacher.safetensors");
+    let one = 1.0f32.to_le_bytes();
+    for (songs, values, shape, wanted) in [
+        (
+            vec!["blues/a"],
+            one.repeat(4),
+            [2, 2],
+            "1 songs and 2 columns are named",
+        ),
+        (
+            vec!["x"],
+            [one, f32::NAN.to_le_bytes()].concat(),
+            [1, 2],
+            "what is no number",
+        ),
+        (vec!["x"], one.repeat(2), [1, 2], "has no row for the song"),
+    ] {
+        write_table(&table, &songs, &values, shape);
+        let message = said(&config);
+        assert!(message.contains(wanted), "{message}");
+        fs::remove_dir_all(world.path("refused")).ok();
+    }
+    fs::write(&table, "no table").unwrap();
+    assert!(said(&config).contains("teacher.targets"));
+    fs::remove_file(&table).unwrap();
+    assert!(matches!(
+        train(
+            &config,
+            &[world.path("data")],
+            &world.path("refused"),
+            &mut listen
+        ),
+        Err(Error::Io { .. })
+    ));
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub fn run_html(run: &RunRecord) -> Result<String> {
     body += &standing(run);
     body += &learning(run);
     match &run.best {
+        None if run.config.teacher.is_some() => {
+            body += "<p>The model learns what a teacher heard; it tells no genres.</p>\n";
+        }
         None => body += "<p>There was no validation yet, so there is nothing to say of the model.</p>\n",
         Some(answers) => {
             let measures = answers.measure()?;
@@ -55,7 +58,7 @@ fn standing(run: &RunRecord) -> String {
         "It has ended."
     };
     let best = run.validations.iter().reduce(|best, other| {
-        if other.macro_f1 > best.macro_f1 {
+        if other.score.value() > best.score.value() {
             other
         } else {
             best
@@ -64,7 +67,8 @@ fn standing(run: &RunRecord) -> String {
     let mut figures = Vec::new();
     if let Some(best) = best {
         let note = format!("best, after epoch {}", best.epoch);
-        figures.push((format!("{:.3}", best.macro_f1), "validation macro F1", note));
+        let value = format!("{:.3}", best.score.value());
+        figures.push((value, score_name(run), note));
     }
     let epochs = format!("{} epochs", run.config.epochs);
     figures.push((step.to_string(), "steps", format!("of {steps}, {epochs}")));
@@ -77,6 +81,22 @@ fn standing(run: &RunRecord) -> String {
         figures.push((duration(last.seconds), "training", note));
     }
     format!("<p>{state}</p>\n{}", html::figures(&figures))
+}
+
+/// What validations are judged by.
+fn score_name(run: &RunRecord) -> &'static str {
+    match run.config.teacher {
+        Some(_) => "validation, variance explained",
+        None => "validation macro F1",
+    }
+}
+
+/// What the loss is measured in.
+fn loss_unit(run: &RunRecord) -> &'static str {
+    match run.config.teacher {
+        Some(_) => "squared error",
+        None => "nats",
+    }
 }
 
 /// The curves.
@@ -103,16 +123,16 @@ fn learning(run: &RunRecord) -> String {
         html::figure(
             "Loss",
             &both,
-            &plots::curves("Loss by step", ("nats", From::Lowest), &losses),
+            &plots::curves("Loss by step", (loss_unit(run), From::Lowest), &losses),
         ),
         html::figure(
-            "Validation macro F1",
+            score_name(run),
             &[],
             &plots::curves(
-                "Validation macro F1 by step",
-                ("macro F1", From::Zero),
+                &format!("{} by step", score_name(run)),
+                ("", From::Zero),
                 &[(
-                    validations(&|validation| Some(validation.macro_f1)),
+                    validations(&|validation| Some(validation.score.value())),
                     Colour::Second,
                 )],
             ),

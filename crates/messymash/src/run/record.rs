@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{BEST, CONFIG, DATA, ENVIRONMENT, METRICS, SPLIT, VALIDATION, read_json};
+use super::{BEST, CONFIG, DATA, ENVIRONMENT, METRICS, SPLIT, Score, VALIDATION, read_json};
 use crate::checkpoint::{PREPROCESSOR, settled};
 use crate::dataset::Split;
 use crate::evaluate::Evaluation;
@@ -32,7 +32,7 @@ pub struct RunRecord {
     pub steps: Vec<StepRecord>,
     /// Validations, in order.
     pub validations: Vec<ValidationRecord>,
-    /// What the best model answered in its validation; `None` before the first one.
+    /// What the best model answered in its validation; `None` before the first one, and with a teacher.
     pub best: Option<Evaluation>,
 }
 
@@ -41,7 +41,7 @@ pub struct RunRecord {
 pub struct StepRecord {
     /// From 1.
     pub step: u64,
-    /// Mean cross entropy of the batch, nats.
+    /// Mean loss of the batch: cross entropy, nats, or with a teacher the squared error.
     pub loss: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
@@ -51,22 +51,57 @@ pub struct StepRecord {
 
 /// A validation of the log.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "Logged")]
 pub struct ValidationRecord {
     /// Steps taken.
     pub step: u64,
     /// From 1.
     pub epoch: u64,
-    /// Mean cross entropy of the validation mashups, nats.
-    #[serde(rename = "validation_loss")]
+    /// Mean loss of the validation mashups: cross entropy, nats, or with a teacher the squared error.
     pub loss: f64,
-    /// Macro F1 of the validation mashups.
-    #[serde(rename = "validation_macro_f1")]
-    pub macro_f1: f64,
-    /// F1 by genre.
-    #[serde(rename = "validation_f1", default)]
+    /// How good the answers were.
+    pub score: Score,
+    /// F1 by genre; empty with a teacher.
     pub f1: BTreeMap<String, f64>,
     /// Seconds spent training, over all sessions of the run.
     pub seconds: f64,
+}
+
+/// A validation as it stands in the log.
+#[derive(Deserialize)]
+struct Logged {
+    step: u64,
+    epoch: u64,
+    validation_loss: f64,
+    #[serde(flatten)]
+    score: LoggedScore,
+    #[serde(default)]
+    validation_f1: BTreeMap<String, f64>,
+    seconds: f64,
+}
+
+#[derive(Deserialize)]
+enum LoggedScore {
+    #[serde(rename = "validation_macro_f1")]
+    MacroF1(f64),
+    #[serde(rename = "validation_explained")]
+    Explained(f64),
+}
+
+impl From<Logged> for ValidationRecord {
+    fn from(logged: Logged) -> Self {
+        Self {
+            step: logged.step,
+            epoch: logged.epoch,
+            loss: logged.validation_loss,
+            score: match logged.score {
+                LoggedScore::MacroF1(value) => Score::MacroF1(value),
+                LoggedScore::Explained(value) => Score::Explained(value),
+            },
+            f1: logged.validation_f1,
+            seconds: logged.seconds,
+        }
+    }
 }
 
 impl RunRecord {

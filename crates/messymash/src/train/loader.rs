@@ -6,6 +6,7 @@ use std::sync::Arc;
 use messymash_kernels::cross_entropy::smoothed;
 
 use super::TrainConfig;
+use super::teacher::Teacher;
 use crate::checkpoint::Checkpoint;
 use crate::dataset::{MessyMashup, Split};
 use crate::features::FeatureExtractor;
@@ -27,7 +28,7 @@ const BANDWIDTH: u64 = 0x4241_4E44;
 pub(super) struct Examples {
     /// `[batch_size, max_length, num_mel_bins]`.
     pub(super) input_values: Vec<f32>,
-    /// The wanted probability of each label: `[batch_size, labels]`.
+    /// The wanted probability of each label, or with a teacher the wanted outputs: `[batch_size, labels]`.
     pub(super) targets: Vec<f32>,
     /// Patches that are kept, as many for each mashup: `[batch_size, kept]`.
     pub(super) keep: Vec<usize>,
@@ -40,6 +41,7 @@ pub(super) struct Loader<'a> {
     remixer: Remixer,
     extractor: FeatureExtractor,
     labels: Vec<String>,
+    teacher: Option<Arc<Teacher>>,
     patches: usize,
 }
 
@@ -50,6 +52,8 @@ pub(super) struct Loaders<'a> {
     pub(super) training: Arc<Loader<'a>>,
     /// The mashups that judge; made of training songs where the split keeps none from training.
     pub(super) validation: Loader<'a>,
+    /// Whom the model learns from, if not from the genres.
+    pub(super) teacher: Option<Arc<Teacher>>,
 }
 
 impl<'a> Loaders<'a> {
@@ -57,8 +61,8 @@ impl<'a> Loaders<'a> {
     pub(super) fn new(
         config: &'a TrainConfig,
         model: &Checkpoint,
-        data: &MessyMashup,
-        split: &Split,
+        teacher: Option<Arc<Teacher>>,
+        (data, split): (&MessyMashup, &Split),
     ) -> Result<Self> {
         let extractor = &model.extractor;
         if extractor.sampling_rate != config.remix.sample_rate {
@@ -76,31 +80,46 @@ impl<'a> Loaders<'a> {
                 remixer: Remixer::with_cache(data, songs, folds, config.remix.clone(), Arc::clone(&cache))?,
                 extractor: extractor.clone(),
                 labels: model.ast.config().labels(),
+                teacher: teacher.clone(),
                 patches: model.ast.config().grid().patches(),
             })
         };
         let (judged, folds) = split.judged();
+        if let Some(teacher) = &teacher {
+            teacher.check(&split.train)?;
+            teacher.check(judged)?;
+        }
         Ok(Self {
             training: Arc::new(loader(&split.train, &split.train_folds)?),
             validation: loader(judged, folds)?,
+            teacher: teacher.clone(),
         })
     }
 }
 
 impl Loader<'_> {
-    /// Recipe, features and class of a mashup, as made.
-    pub(super) fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Remix, Vec<f32>, usize)> {
-        let (remix, samples, class) = self.sound(seed, epoch, index)?;
-        Ok((remix, self.extractor.extract(&samples)?, class))
+    /// Recipe and features of a mashup, as made.
+    pub(super) fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Remix, Vec<f32>)> {
+        let (remix, waveform) = self.remixer.make(seed, epoch, index)?;
+        Ok((remix, self.extractor.extract(&waveform.samples)?))
     }
 
-    /// Recipe, sound and class of a mashup.
-    fn sound(&self, seed: u64, epoch: u64, index: u64) -> Result<(Remix, Vec<f32>, usize)> {
-        let (remix, waveform) = self.remixer.make(seed, epoch, index)?;
+    /// The class of a mashup.
+    pub(super) fn class(&self, remix: &Remix) -> Result<usize> {
         let class = self.labels.iter().position(|label| *label == remix.genre);
-        let class =
-            class.ok_or_else(|| Error::Config(format!("the model has no label '{}'", remix.genre)))?;
-        Ok((remix, waveform.samples, class))
+        class.ok_or_else(|| Error::Config(format!("the model has no label '{}'", remix.genre)))
+    }
+
+    /// What the outputs are to be for a mashup.
+    fn target(&self, remix: &Remix) -> Result<Vec<f32>> {
+        match &self.teacher {
+            Some(teacher) => Ok(teacher.target(remix)?.to_vec()),
+            None => Ok(smoothed(
+                &[self.class(remix)?],
+                self.labels.len(),
+                self.config.label_smoothing as f32,
+            )),
+        }
     }
 
     /// The batch of one step: mashups, some mixed with others of the batch, cut in frequency, masked, patches dropped.
@@ -113,15 +132,15 @@ impl Loader<'_> {
             targets: Vec::new(),
             keep: Vec::new(),
         };
-        let sounds: Vec<(Vec<f32>, usize)> = (first..first + size as u64)
+        let sounds: Vec<(Vec<f32>, Vec<f32>)> = (first..first + size as u64)
             .map(|index| {
-                let (_, samples, class) = self.sound(self.config.seed, epoch, index)?;
-                Ok((samples, class))
+                let (remix, waveform) = self.remixer.make(self.config.seed, epoch, index)?;
+                Ok((waveform.samples, self.target(&remix)?))
             })
             .collect::<Result<_>>()?;
         for (n, index) in (first..).take(size).enumerate() {
             let random = |purpose| Random::new(&[self.config.seed, epoch, index, purpose]);
-            let (sound, mut target) = self.mixed(&sounds, n, &mut random(MIXUP));
+            let (sound, target) = self.mixed(&sounds, n, &mut random(MIXUP));
             let mut features = self.extractor.extract(&sound)?;
             if let Some(hertz) = self.config.bandwidth.draw(&mut random(BANDWIDTH)) {
                 self.extractor.low_pass(&mut features, sound.len(), hertz);
@@ -133,7 +152,7 @@ impl Loader<'_> {
                 .specaugment
                 .apply(&mut features, self.extractor.num_mel_bins, 0.0, mask_seed);
             batch.input_values.append(&mut features);
-            batch.targets.append(&mut target);
+            batch.targets.extend_from_slice(&target);
             batch.keep.append(&mut self.kept_patches(&mut random));
         }
         Ok(batch)
@@ -142,23 +161,22 @@ impl Loader<'_> {
     /// Sound `n` and its target, if so drawn with another of the batch mixed in.
     fn mixed<'s>(
         &self,
-        sounds: &'s [(Vec<f32>, usize)],
+        sounds: &'s [(Vec<f32>, Vec<f32>)],
         n: usize,
         random: &mut Random,
-    ) -> (Cow<'s, [f32]>, Vec<f32>) {
-        let target = |class: usize| smoothed(&[class], self.labels.len(), self.config.label_smoothing as f32);
-        let (sound, class) = &sounds[n];
+    ) -> (Cow<'s, [f32]>, Cow<'s, [f32]>) {
+        let (sound, target) = &sounds[n];
         let Some((other, share)) = self.config.mixup.draw(random, n, sounds.len()) else {
-            return (Cow::Borrowed(sound), target(*class));
+            return (Cow::Borrowed(sound), Cow::Borrowed(target));
         };
         let blend = |a: &[f32], b: &[f32]| -> Vec<f32> {
             let pairs = a.iter().zip(b);
             pairs.map(|(a, b)| share * a + (1.0 - share) * b).collect()
         };
-        let (other, other_class) = &sounds[other];
+        let (other, other_target) = &sounds[other];
         (
             Cow::Owned(blend(sound, other)),
-            blend(&target(*class), &target(*other_class)),
+            Cow::Owned(blend(target, other_target)),
         )
     }
 
@@ -239,6 +257,7 @@ mod tests {
                 .unwrap(),
             extractor: FeatureExtractor::new(32, 24).unwrap(),
             labels: data.genres,
+            teacher: None,
             patches: 8,
         }
     }
@@ -260,13 +279,16 @@ mod tests {
             let (epoch, first) = (step / 2, step % 2 * 4);
             for n in 0..4 {
                 let index = first + n as u64;
-                let (_, sound, class) = loader.sound(config.seed, epoch, index).unwrap();
+                let sound = |index: u64| {
+                    let (remix, waveform) = loader.remixer.make(config.seed, epoch, index).unwrap();
+                    (waveform.samples, loader.class(&remix).unwrap())
+                };
+                let (first_sound, class) = sound(index);
                 // Nothing but (seed, epoch, index) says with which other one, and how much.
                 let mut random = Random::new(&[config.seed, epoch, index, MIXUP]);
                 let (other, share) = config.mixup.draw(&mut random, n, 4).unwrap_or((n, 1.0));
-                let (_, second, second_class) =
-                    loader.sound(config.seed, epoch, first + other as u64).unwrap();
-                let blend: Vec<f32> = sound
+                let (second, second_class) = sound(first + other as u64);
+                let blend: Vec<f32> = first_sound
                     .iter()
                     .zip(&second)
                     .map(|(a, b)| share * a + (1.0 - share) * b)
@@ -304,7 +326,7 @@ mod tests {
             let mut random = Random::new(&[config.seed, 0, n as u64, BANDWIDTH]);
             let hertz = config.bandwidth.draw(&mut random).unwrap();
             assert!((3000.0..7000.0).contains(&hertz));
-            let (_, whole, _) = loader.mashup(config.seed, 0, n as u64).unwrap();
+            let (_, whole) = loader.mashup(config.seed, 0, n as u64).unwrap();
             let mut wanted = whole.clone();
             loader
                 .extractor

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::augment::{Bandwidth, Mixup};
+use super::teacher::{Teacher, TeacherSettings};
 use crate::ast::{Ast, AstConfig, Trained, Weights};
 use crate::checkpoint::{Checkpoint, NewHead, resolve};
 use crate::features::FeatureExtractor;
@@ -70,6 +71,9 @@ pub struct TrainConfig {
     /// The new model's shape; may not be given together with `init`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelShape>,
+    /// Learn to say what another model heard in each song, instead of its genre.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherSettings>,
     /// Which songs and noise are kept for validation.
     pub validation: Validation,
     /// What is taken from the data set.
@@ -154,6 +158,7 @@ impl Default for TrainConfig {
             cache_mebibytes: 4096,
             save_every_steps: 500,
             model: None,
+            teacher: None,
             validation: Validation::default(),
             data: DataSettings::default(),
             remix: RemixOptions::default(),
@@ -227,6 +232,7 @@ impl TrainConfig {
             .extra_noise
             .iter_mut()
             .chain(&mut config.data.inventory)
+            .chain(config.teacher.as_mut().map(|teacher| &mut teacher.targets))
         {
             *path = std::path::absolute(&*path).map_err(Error::io(&*path))?;
         }
@@ -322,6 +328,9 @@ impl TrainConfig {
         if self.init.is_some() && self.model.is_some() {
             return fail("[model] gives the shape of a new model, but init names a model that has its own; leave one out".into());
         }
+        if self.teacher.is_some() && self.remix.own_song_probability < 1.0 {
+            return fail("a [teacher] tells what is in one song: set remix.own_song_probability to 1".into());
+        }
         self.mixup.check(self.batch_size)?;
         self.bandwidth.check()?;
         self.remix.check()
@@ -372,6 +381,14 @@ impl TrainConfig {
 
     pub(super) fn steps_per_epoch(&self) -> u64 {
         self.mashups_per_epoch / self.batch_size as u64
+    }
+
+    /// What the teacher heard, where there is one.
+    pub(super) fn load_teacher(&self) -> Result<Option<Teacher>> {
+        self.teacher
+            .as_ref()
+            .map(|settings| Teacher::load(&settings.targets))
+            .transpose()
     }
 
     /// The model before its first step.

@@ -1,0 +1,74 @@
+"""What musicnn hears in every sound of a pool, as a table for `[teacher]` of a training recipe.
+
+    targets.py --musicnn FOLDER --pool POOL [--out POOL/teacher.safetensors] [--patches 2]
+
+FOLDER is the folder `musicnn` of the PyPI package of that name. The table holds `targets` [songs, 400], the mean over the first
+and the last three seconds of the sound (or, with --patches, more or fewer) of the last layers of MSD_musicnn and MTT_musicnn, each column brought to mean 0 and deviation 1 and cut at 5; its metadata names the
+songs ("songs", JSON) and the columns ("columns", JSON). Rows that are there already are not computed again.
+"""
+import argparse
+import json
+import os
+import pathlib
+
+import numpy as np
+import soundfile
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from musicnn import Musicnn, patches
+
+TOGETHER = 4
+NETS = ("MSD_musicnn", "MTT_musicnn")
+
+
+def spread(rows, count):
+    return rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--musicnn", type=pathlib.Path, required=True)
+    parser.add_argument("--pool", type=pathlib.Path, required=True)
+    parser.add_argument("--patches", type=int, default=2)
+    parser.add_argument("--out", type=pathlib.Path)
+    args = parser.parse_args()
+    out = args.out or args.pool / "teacher.safetensors"
+    raw = args.pool / "heard.npz"
+    heard = {}
+    if raw.exists():
+        with np.load(raw) as stored:
+            heard = dict(zip(stored["songs"], stored["values"]))
+    nets = [Musicnn(args.musicnn / name) for name in NETS]
+    root = args.pool / "genres_stems"
+    songs = {f"{p.parent.parent.name}/{p.parent.name}": p for p in sorted(root.glob("*/*/other.wav"))}
+
+    def save():
+        part = raw.with_suffix(".part.npz")
+        np.savez(part, songs=np.array(list(heard)), values=np.array(list(heard.values()), np.float32))
+        os.replace(part, raw)
+
+    todo = [song for song in songs if song not in heard]
+    for first in range(0, len(todo), TOGETHER):
+        together = todo[first : first + TOGETHER]
+        parts = [spread(patches(soundfile.read(songs[song], dtype="float32")[0]), args.patches) for song in together]
+        x = torch.from_numpy(np.concatenate(parts))
+        features = torch.cat([net(x) for net in nets], 1).split([len(part) for part in parts])
+        heard |= {song: rows.mean(0).numpy() for song, rows in zip(together, features)}
+        if first // TOGETHER % 50 == 49:
+            save()
+            print(f"{first + len(together)}/{len(todo)}", flush=True)
+    save()
+    names = [song for song in songs if song in heard]
+    values = np.stack([heard[song] for song in names])
+    mean, deviation = values.mean(0), values.std(0) + 1e-6
+    targets = np.clip((values - mean) / deviation, -5, 5).astype(np.float32)
+    columns = [f"{net} {i}" for net in NETS for i in range(values.shape[1] // len(NETS))]
+    metadata = {"songs": json.dumps(names), "columns": json.dumps(columns)}
+    save_file({"targets": targets, "mean": mean, "deviation": deviation}, out, metadata)
+    with safe_open(out, "numpy") as table:
+        print(table.get_slice("targets").get_shape(), out)
+
+
+main()
