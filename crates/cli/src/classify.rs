@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use messymash::audio::AudioLimits;
 use messymash::classifier::{ClassifyOptions, Prediction, Predictions, WindowPredictions};
-use messymash::{Classifier, Warning};
+use messymash::{Classifier, Verdict, Warning};
 use serde::Serialize;
 
 use crate::input::{ModelArgs, Sound, ThreadArgs, WindowArgs, harmless, printable, sounds};
@@ -66,6 +66,8 @@ enum Answer<'a> {
         seconds: f64,
         predictions: Vec<Prediction>,
         windows: Vec<WindowPredictions>,
+        #[serde(flatten)]
+        verdict: Option<Verdict>,
         warnings: Vec<Warning>,
         model: &'a str,
         elapsed_ms: f64,
@@ -164,6 +166,7 @@ fn answer<'a>(
                 seconds,
                 mut predictions,
                 mut windows,
+                verdict,
                 warnings,
             } = heard;
             // csv has a column for each label.
@@ -180,6 +183,7 @@ fn answer<'a>(
                 seconds,
                 predictions,
                 windows,
+                verdict,
                 warnings,
                 model,
                 elapsed_ms,
@@ -257,11 +261,17 @@ impl<'a, W: Write> Printer<'a, W> {
                 seconds,
                 predictions,
                 windows,
+                verdict,
                 warnings,
                 ..
             } => {
                 let genre = printable(predictions.first().map_or("", |p| &p.label)).to_uppercase();
-                writeln!(out, "{genre}  {} ({})", printable(file), clock(*seconds))?;
+                let heading = match verdict {
+                    Some(Verdict::NotMusic(other)) => format!("NO MUSIC ({})", other.name()),
+                    Some(Verdict::NotSure) => format!("{genre}?"),
+                    Some(Verdict::Sure) | None => genre,
+                };
+                writeln!(out, "{heading}  {} ({})", printable(file), clock(*seconds))?;
                 for p in predictions {
                     let percent = 100.0 * p.score;
                     let bar = "█".repeat((p.score * 30.0).round() as usize);
@@ -272,8 +282,16 @@ impl<'a, W: Write> Printer<'a, W> {
                         writeln!(out, "  {}–{}  {}", clock(start), clock(end), printable(label))?;
                     }
                 }
-                for warning in warnings {
-                    writeln!(out, "  note: {}", printable(&warning.message))?;
+                let remark = match verdict {
+                    Some(Verdict::NotMusic(_)) => Some("no music was heard, so the genres mean little."),
+                    Some(Verdict::NotSure) => Some(
+                        "not sure: the likeliest genre is rather wrong than right; look at the next ones, too.",
+                    ),
+                    Some(Verdict::Sure) | None => None,
+                };
+                let warnings = warnings.iter().map(|warning| &warning.message[..]);
+                for note in remark.into_iter().chain(warnings) {
+                    writeln!(out, "  note: {}", printable(note))?;
                 }
             }
         }
@@ -289,7 +307,7 @@ impl<'a, W: Write> Printer<'a, W> {
                     .iter()
                     .chain(self.labels)
                     .map(String::as_str)
-                    .chain(["error"]),
+                    .chain(["verdict", "error"]),
             )?;
         }
         let row: Vec<String> = match answer {
@@ -297,6 +315,7 @@ impl<'a, W: Write> Printer<'a, W> {
                 file,
                 seconds,
                 predictions,
+                verdict,
                 ..
             } => {
                 let score = |label: &str| {
@@ -315,10 +334,17 @@ impl<'a, W: Write> Printer<'a, W> {
                     format!("{seconds:.3}"),
                 ];
                 let scores = self.labels.iter().map(|label| format!("{:.6}", score(label)));
-                fixed.into_iter().chain(scores).chain([String::new()]).collect()
+                let verdict = match verdict {
+                    Some(Verdict::Sure) => "sure".into(),
+                    Some(Verdict::NotSure) => "not_sure".into(),
+                    Some(Verdict::NotMusic(other)) => format!("not_music: {}", other.name()),
+                    None => String::new(),
+                };
+                let end = [verdict, String::new()];
+                fixed.into_iter().chain(scores).chain(end).collect()
             }
             Answer::Failed { file, error } => {
-                let empty = std::iter::repeat_n(String::new(), 3 + self.labels.len());
+                let empty = std::iter::repeat_n(String::new(), 4 + self.labels.len());
                 [harmless(file)]
                     .into_iter()
                     .chain(empty)

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 all well, 1 some of the work failed, 2 it could not start, 130 interrupted.
 
+mod calibrate;
 mod classify;
 mod dataset;
 mod evaluate;
@@ -43,6 +44,7 @@ enum Command {
     Report(report::Args),
     Remix(remix::Args),
     Separate(separate::Args),
+    Calibrate(calibrate::Args),
     Quantize(quantize::Args),
     Info(info::Args),
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Remix(args) => remix::run(&args),
         Command::Separate(args) => separate::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
     };

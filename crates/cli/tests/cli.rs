@@ -161,14 +161,14 @@ fn csv_opens_in_a_spreadsheet_and_runs_nothing_there() {
     let mut reader = csv::Reader::from_reader(stdout.as_bytes());
     assert_eq!(
         reader.headers().unwrap().len(),
-        4 + 5 + 1,
-        "file, genre, score, seconds, five labels, error"
+        4 + 5 + 2,
+        "file, genre, score, seconds, five labels, verdict, error"
     );
     let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.unwrap()).collect();
     assert_eq!(&rows[0][0], format!("'{}", evil_name.to_str().unwrap()));
     let sum: f64 = (4..9).map(|i| rows[0][i].parse::<f64>().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-4);
-    assert!(rows[1][9].contains("empty"), "{:?}", rows[1]);
+    assert!(rows[1][10].contains("empty"), "{:?}", rows[1]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use messymash_kernels::squared_error::squared_error;
 use messymash_kernels::{Mat, MatMut, Store, gelu, layer_norm, matmul, patches, rows};
 
 pub use self::config::AstConfig;
-pub use self::inference::{Inference, Precision, Workspace};
+pub use self::inference::{Inference, Outputs, Precision, Workspace};
 use self::weights::{Layer, LayerNorm, Linear};
 pub use self::weights::{Parameter, Part, Values, Weights};
 use crate::random::Random;

@@ -12,6 +12,7 @@ mod quantize;
 mod tensors;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use half::f16;
@@ -31,6 +32,7 @@ use crate::ast::weights::BODY;
 use crate::ast::{Ast, AstConfig, Inference, Parameter, Precision, Values, Weights, initial_values};
 use crate::features::FeatureExtractor;
 use crate::random::Random;
+use crate::verdict::{Rules, VERDICT};
 use crate::{Error, Result, atomic};
 
 /// The files of a model directory.
@@ -54,6 +56,8 @@ pub struct Checkpoint {
     pub extractor: FeatureExtractor,
     /// The model card, where there is one.
     pub card: Option<String>,
+    /// How its answers are judged, where that was fitted.
+    pub verdict: Option<Rules>,
     /// What was not taken as it stood (interpolated positions, a new head), in words for a log.
     pub notes: Vec<String>,
 }
@@ -80,6 +84,8 @@ pub struct Loaded {
     pub extractor: FeatureExtractor,
     /// The model card, where there is one.
     pub card: Option<String>,
+    /// How its answers are judged, where that was fitted.
+    pub verdict: Option<Rules>,
     /// What a quantised model was made of.
     pub origin: Option<Quantization>,
 }
@@ -93,6 +99,8 @@ pub struct CheckpointFiles<'a> {
     pub preprocessor: &'a str,
     /// Bytes of `model.safetensors`.
     pub weights: &'a [u8],
+    /// Text of `verdict.json`, where there is one.
+    pub verdict: Option<&'a str>,
 }
 
 /// The head that a model is to have.
@@ -164,6 +172,7 @@ impl Checkpoint {
         let Source {
             config,
             extractor,
+            verdict,
             mut file,
         } = source;
         let mut random = Random::new(&[head.map_or(0, |h| h.seed)]);
@@ -178,6 +187,8 @@ impl Checkpoint {
             ast: Ast::new(config, weights)?,
             extractor,
             card: None,
+            // Rules fitted to one head say nothing of another.
+            verdict: verdict.filter(|_| head.is_none()),
             notes,
         })
     }
@@ -199,6 +210,9 @@ impl Checkpoint {
         atomic::write(&folder.join(PREPROCESSOR), self.extractor.to_json().as_bytes())?;
         if let Some(card) = &self.card {
             atomic::write(&folder.join(CARD), card.as_bytes())?;
+        }
+        if let Some(rules) = &self.verdict {
+            atomic::write(&folder.join(VERDICT), rules.to_json().as_bytes())?;
         }
         write_tensors(&folder.join(WEIGHTS), &[("", self.ast.weights())], stored)
     }
@@ -231,6 +245,7 @@ impl Loaded {
         let Source {
             mut config,
             extractor,
+            verdict,
             mut file,
         } = source;
         let origin = config.quantization_config.take();
@@ -246,6 +261,7 @@ impl Loaded {
             model,
             extractor,
             card: None,
+            verdict,
             origin,
         })
     }
@@ -256,12 +272,17 @@ impl Loaded {
     /// None for a model that could be made.
     pub fn new(checkpoint: Checkpoint, precision: Precision) -> Result<Self> {
         let Checkpoint {
-            ast, extractor, card, ..
+            ast,
+            extractor,
+            card,
+            verdict,
+            ..
         } = checkpoint;
         Ok(Self {
             model: Inference::new(ast, precision)?,
             extractor,
             card,
+            verdict,
             origin: None,
         })
     }
@@ -388,6 +409,7 @@ fn canonical_name(name: &str) -> String {
 struct Source<'a> {
     config: AstConfig,
     extractor: FeatureExtractor,
+    verdict: Option<Rules>,
     /// Under the names of transformers 4.
     file: TensorFile<'a>,
 }
@@ -400,20 +422,25 @@ impl<'a> Source<'a> {
         };
         let path = dir.join(WEIGHTS);
         let file = TensorFile::open(&path).map_err(|e| missing(&path, &e))?;
-        Self::new(&text(CONFIG)?, &text(PREPROCESSOR)?, file)
+        let verdict = match fs::read_to_string(dir.join(VERDICT)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            text => Some(text.map_err(Error::io(dir.join(VERDICT)))?),
+        };
+        let (config, preprocessor) = (text(CONFIG)?, text(PREPROCESSOR)?);
+        Self::new([&config, &preprocessor], verdict.as_deref(), file)
     }
 
     fn from_files(files: CheckpointFiles<'a>) -> Result<Self> {
         Self::new(
-            files.config,
-            files.preprocessor,
+            [files.config, files.preprocessor],
+            files.verdict,
             TensorFile::from_bytes(files.weights),
         )
     }
 
     fn new(
-        config: &str,
-        preprocessor: &str,
+        [config, preprocessor]: [&str; 2],
+        verdict: Option<&str>,
         file: std::result::Result<TensorFile<'a>, String>,
     ) -> Result<Self> {
         let config = AstConfig::from_json(config)?;
@@ -424,6 +451,9 @@ impl<'a> Source<'a> {
                 extractor.max_length, extractor.num_mel_bins, config.max_length, config.num_mel_bins
             )));
         }
+        let verdict = verdict
+            .map(|text| Rules::from_json(text, config.hidden_size))
+            .transpose()?;
         let mut file =
             file.map_err(|e| Error::Config(format!("{WEIGHTS} is damaged or no safetensors file: {e}")))?;
         let infos = file.infos_mut();
@@ -434,6 +464,7 @@ impl<'a> Source<'a> {
         Ok(Self {
             config,
             extractor,
+            verdict,
             file,
         })
     }

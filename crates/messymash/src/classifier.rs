@@ -14,6 +14,7 @@ use crate::ast::{Inference, Precision, Workspace};
 use crate::audio::{AudioLimits, AudioStream};
 use crate::checkpoint::{self, Checkpoint, CheckpointFiles, Loaded, resolve};
 use crate::features::FeatureExtractor;
+use crate::verdict::{NotMusic, Verdict};
 use crate::{Error, Result, Warning, Waveform};
 
 /// A last window is heard only if it brings this much new sound, in seconds; less tells nothing that the mean would show.
@@ -30,6 +31,7 @@ const BUNDLED: CheckpointFiles<'static> = CheckpointFiles {
     config: include_str!("../../../models/default/config.json"),
     preprocessor: include_str!("../../../models/default/preprocessor_config.json"),
     weights: include_bytes!("../../../models/default/model.safetensors"),
+    verdict: None,
 };
 
 /// What tells a model from every other: [`checkpoint::fingerprint`] of a directory or id, or, for `None`, of the model that
@@ -73,6 +75,9 @@ pub struct Predictions {
     pub predictions: Vec<Prediction>,
     /// The windows, in order.
     pub windows: Vec<WindowPredictions>,
+    /// Whether the answer is to be trusted; `None` from a model that was not fitted to tell.
+    #[serde(flatten)]
+    pub verdict: Option<Verdict>,
     /// What a listener should know.
     pub warnings: Vec<Warning>,
 }
@@ -82,6 +87,27 @@ impl Predictions {
     pub fn top(&self, k: usize) -> &[Prediction] {
         &self.predictions[..k.min(self.predictions.len())]
     }
+}
+
+/// What the model says of one window.
+#[derive(Debug)]
+pub(crate) struct HeardWindow {
+    /// Seconds.
+    start: f64,
+    /// Seconds.
+    end: f64,
+    /// By class index.
+    pub(crate) logits: Vec<f32>,
+    /// The token that the logits are made of.
+    pub(crate) pooled: Vec<f32>,
+}
+
+/// What the model says of a sound.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) windows: Vec<HeardWindow>,
+    seconds: f64,
+    warnings: Vec<Warning>,
 }
 
 /// Which part of a sound is heard.
@@ -315,7 +341,7 @@ impl Classifier {
         self.classify_stream(stream, options, &mut |_| Ok(()))
     }
 
-    /// Classifies a sound as it is decoded; memory does not grow with its length, but for some hundred bytes a window.
+    /// Classifies a sound as it is decoded; memory does not grow with its length, but for a kilobyte or few a window.
     ///
     /// `progress` is told the seconds heard so far; what error it returns ends the work.
     ///
@@ -327,6 +353,16 @@ impl Classifier {
         options: &ClassifyOptions,
         progress: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<Predictions> {
+        Ok(self.predictions(self.listen(stream, options, progress)?))
+    }
+
+    /// What the model says of each window, as [`Classifier::classify_stream`] hears them.
+    pub(crate) fn listen(
+        &self,
+        stream: AudioStream,
+        options: &ClassifyOptions,
+        progress: &mut dyn FnMut(f64) -> Result<()>,
+    ) -> Result<Heard> {
         let rate = self.extractor().sampling_rate;
         let threads = rayon::current_num_threads();
         let stream = stream.resampled(rate)?;
@@ -374,12 +410,46 @@ impl Classifier {
                 format!("the sound lasts only {seconds:.2} s; ten seconds or more tell a genre better");
             warnings.push(Warning::new("short_clip", message));
         }
-        Ok(Predictions {
-            seconds,
-            predictions: self.mean(&windows),
+        Ok(Heard {
             windows,
+            seconds,
             warnings,
         })
+    }
+
+    /// Scores from logits, their mean, and what to make of it.
+    fn predictions(&self, heard: Heard) -> Predictions {
+        let windows: Vec<WindowPredictions> = heard
+            .windows
+            .iter()
+            .map(|window| {
+                let mut scores = window.logits.clone();
+                softmax(&mut scores);
+                WindowPredictions {
+                    start: window.start,
+                    end: window.end,
+                    predictions: self.ranked(scores),
+                }
+            })
+            .collect();
+        let predictions = self.mean(&windows);
+        let silent = heard.warnings.iter().any(|warning| warning.code == "silence");
+        let verdict = match &self.loaded.verdict {
+            _ if silent => Some(Verdict::NotMusic(NotMusic::Silence)),
+            None => None,
+            Some(rules) => {
+                let tokens = heard.windows.iter().map(|window| &window.pooled[..]);
+                let best = predictions.first().map_or(0.0, |p| p.score);
+                Some(rules.judge(best, tokens))
+            }
+        };
+        Predictions {
+            seconds: heard.seconds,
+            predictions,
+            windows,
+            verdict,
+            warnings: heard.warnings,
+        }
     }
 
     /// The next windows and their features; `None` at the end.
@@ -399,23 +469,24 @@ impl Classifier {
         Ok((!batch.places.is_empty()).then_some(batch))
     }
 
-    /// Predictions of some windows, appended to `windows`.
+    /// What the model says of some windows, appended to `windows`.
     fn hear(
         &self,
         batch: &Batch,
         rate: u32,
         room: &mut Workspace,
-        windows: &mut Vec<WindowPredictions>,
+        windows: &mut Vec<HeardWindow>,
     ) -> Result<()> {
-        let logits = self.model().forward(&batch.input_values, room)?;
-        for (&(start, end), logits) in batch.places.iter().zip(logits.chunks_exact(self.labels.len())) {
-            let mut scores = logits.to_vec();
-            softmax(&mut scores);
-            let seconds = |samples: usize| samples as f64 / f64::from(rate);
-            windows.push(WindowPredictions {
+        let outputs = self.model().outputs(&batch.input_values, room)?;
+        let logits = outputs.logits.chunks_exact(self.labels.len());
+        let tokens = outputs.pooled.chunks_exact(self.model().config().hidden_size);
+        let seconds = |samples: usize| samples as f64 / f64::from(rate);
+        for ((&(start, end), logits), pooled) in batch.places.iter().zip(logits).zip(tokens) {
+            windows.push(HeardWindow {
                 start: seconds(start),
                 end: seconds(end),
-                predictions: self.ranked(scores),
+                logits: logits.to_vec(),
+                pooled: pooled.to_vec(),
             });
         }
         Ok(())

@@ -19,7 +19,7 @@
 //! [`ast`] (the model), [`checkpoint`] (a Hugging Face directory, in and out), [`classifier`] (windows, and one answer).
 //! For training: [`dataset`] (the Messy Mashup layout, divided by song), [`remix`] (cross-song recombination),
 //! [`specaugment`], [`optim`], [`train`], [`run`], [`events`]. For judging: [`evaluate`], [`metrics`], [`report`],
-//! [`picture`]. For the competition: [`submission`].
+//! [`picture`], [`calibrate`] and [`verdict`] (what an answer is worth). For the competition: [`submission`].
 //!
 //! Work is spread over the current rayon pool. Nothing here prints, reads the network, or panics on any input; errors say
 //! what the caller can do ([`Error`]).
@@ -28,6 +28,7 @@
 pub mod ast;
 pub mod atomic;
 pub mod audio;
+pub mod calibrate;
 pub mod checkpoint;
 pub mod classifier;
 pub mod dataset;
@@ -47,6 +48,7 @@ pub mod separate;
 pub mod specaugment;
 pub mod submission;
 pub mod train;
+pub mod verdict;
 
 /// The README's example must compile too.
 #[cfg(doctest)]
@@ -56,6 +58,7 @@ pub struct Readme;
 pub use audio::{Warning, Waveform};
 pub use classifier::{Classifier, Prediction, Predictions};
 pub use error::{Error, Result};
+pub use verdict::Verdict;
 
 /// The instruction set that the element-wise arithmetic uses on this machine: `portable`, `avx2` or `avx512`.
 pub fn instructions() -> &'static str {

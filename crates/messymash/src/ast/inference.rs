@@ -69,6 +69,15 @@ struct PackedLayer {
     output: Linear,
 }
 
+/// What a forward pass gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outputs {
+    /// `[clips, labels]`.
+    pub logits: Vec<f32>,
+    /// The pooled token after its norm, which the head maps to logits: `[clips, hidden_size]`.
+    pub pooled: Vec<f32>,
+}
+
 /// Room to compute in; reused from batch to batch, it spares the time to get memory from the system.
 #[derive(Debug, Default)]
 pub struct Workspace {
@@ -193,6 +202,14 @@ impl Inference {
     /// # Errors
     /// [`Error::Config`] if the input is no whole number of clips.
     pub fn forward(&self, input_values: &[f32], room: &mut Workspace) -> Result<Vec<f32>> {
+        Ok(self.outputs(input_values, room)?.logits)
+    }
+
+    /// As [`Inference::forward`], with what the logits are made of.
+    ///
+    /// # Errors
+    /// As [`Inference::forward`].
+    pub fn outputs(&self, input_values: &[f32], room: &mut Workspace) -> Result<Outputs> {
         let input_len = self.config.input_len();
         let clips = input_values.len() / input_len;
         if clips == 0 || !input_values.len().is_multiple_of(input_len) {
@@ -204,15 +221,18 @@ impl Inference {
             )));
         }
         let together = self.preferred_batch(rayon::current_num_threads());
-        let mut logits = Vec::with_capacity(clips * self.config.id2label.len());
+        let mut outputs = Outputs {
+            logits: Vec::with_capacity(clips * self.config.id2label.len()),
+            pooled: Vec::with_capacity(clips * self.config.hidden_size),
+        };
         for group in input_values.chunks(together * input_len) {
             self.embed(group, room);
             for layer in &self.layers {
                 self.layer(layer, room);
             }
-            self.head(&room.x, &mut logits);
+            self.head(&room.x, &mut outputs);
         }
-        Ok(logits)
+        Ok(outputs)
     }
 
     /// Patches and extra tokens with their positions into `room.x`, `[clips * tokens, hidden_size]`.
@@ -297,7 +317,7 @@ impl Inference {
     }
 
     /// Logits of the pooled tokens `x`, `[clips * 2, hidden_size]`, appended to `logits`.
-    fn head(&self, x: &[f32], logits: &mut Vec<f32>) {
+    fn head(&self, x: &[f32], outputs: &mut Outputs) {
         let (d, labels) = (self.config.hidden_size, self.config.id2label.len());
         let mut normed = vec![0.0; x.len()];
         layer_norm::forward(self.norm(&self.layernorm), x, &mut normed);
@@ -307,9 +327,10 @@ impl Inference {
             .collect();
         let mut head = vec![0.0; pooled.len()];
         layer_norm::forward(self.norm(&self.head_norm), &pooled, &mut head);
-        let (at, clips) = (logits.len(), head.len() / d);
-        logits.resize(at + clips * labels, 0.0);
-        linear::forward(&self.dense, Mat::new(&head, clips, d), &mut logits[at..]);
+        let (at, clips) = (outputs.logits.len(), head.len() / d);
+        outputs.logits.resize(at + clips * labels, 0.0);
+        linear::forward(&self.dense, Mat::new(&head, clips, d), &mut outputs.logits[at..]);
+        outputs.pooled.append(&mut head);
     }
 
     fn norm<'a>(&self, norm: &'a LayerNorm) -> layer_norm::LayerNorm<'a> {

@@ -432,6 +432,7 @@ impl TrainConfig {
             ast,
             extractor,
             card: None,
+            verdict: None,
             notes,
         })
     }
