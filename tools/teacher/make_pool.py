@@ -2,8 +2,9 @@
 
     make_pool.py --music DIR [DIR...] --out POOL [--windows 4000]    windows of every sound file (no wav: those are mostly effects), evenly spaced, few of each
     make_pool.py --mashups DIR [DIR...] --out POOL                   what `messymash remix` wrote
+    make_pool.py --songs DIR --out POOL                              labelled songs, DIR/<genre>/<file>, each whole
 
-POOL/genres_stems/<source>/<name>/other.wav; what is silent (RMS below -50 dB) or shorter than 8 s is left out.
+POOL/genres_stems/<source>/<name>/other.wav; what is silent (RMS below -50 dB) or shorter than 8 s is left out (but for labelled songs).
 """
 import argparse
 import pathlib
@@ -33,8 +34,11 @@ def cut(path, start):
 
 
 def keep(samples, out, source, name):
-    if len(samples) < 8 * RATE or np.sqrt(np.mean(samples**2)) < 10 ** (-50 / 20):
-        return
+    if len(samples) >= 8 * RATE and np.sqrt(np.mean(samples**2)) >= 10 ** (-50 / 20):
+        write(samples, out, source, name)
+
+
+def write(samples, out, source, name):
     folder = out / "genres_stems" / source / re.sub(r"[^A-Za-z0-9_.-]", "_", name)
     folder.mkdir(parents=True, exist_ok=True)
     soundfile.write(folder / "other.wav", np.clip(samples, -1, 1), RATE)
@@ -44,12 +48,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--music", nargs="*", type=pathlib.Path, default=[])
     parser.add_argument("--mashups", nargs="*", type=pathlib.Path, default=[])
+    parser.add_argument("--songs", type=pathlib.Path)
     parser.add_argument("--windows", type=int, default=4000)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
     for root in args.mashups:
         for path in sorted(root.glob("**/*.wav")):
             keep(soundfile.read(path, dtype="float32")[0][:LENGTH], args.out, root.name, path.stem)
+    for path in sorted(args.songs.glob("*/*")) if args.songs else []:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        write(soxr.resample(samples.mean(1), rate, RATE), args.out, path.parent.name, path.stem)
     files = sorted(p for root in args.music for p in root.glob("**/*") if p.suffix.lower() in KINDS and p.is_file())
     with ThreadPoolExecutor(2) as pool:
         lengths = list(pool.map(seconds_of, files))

@@ -20,7 +20,7 @@ use serde_json::json;
 
 pub use augment::{Bandwidth, Mixup};
 pub use recipe::{DataSettings, ModelShape, TrainConfig, Validation};
-pub use teacher::TeacherSettings;
+pub use teacher::{TeacherKind, TeacherSettings};
 
 use self::loader::{Examples, Loaders};
 use self::teacher::Teacher;
@@ -318,7 +318,7 @@ impl<'a> Trainer<'a> {
                 keep: (self.config.patchout > 0.0).then(|| &batch.keep[part * kept..][..kept]),
             };
             let wanted = &batch.targets[part * targets..][..targets];
-            let wanted = match self.loaders.teacher {
+            let wanted = match self.loaders.values() {
                 Some(_) => Targets::Values(wanted),
                 None => Targets::Probabilities(wanted),
             };
@@ -389,7 +389,7 @@ impl<'a> Trainer<'a> {
         let answers = self.answer()?;
         let (epoch, step) = (self.state.step / self.config.steps_per_epoch(), self.state.step);
         let mut line = json!({ "step": step, "epoch": epoch, "seconds": self.state.seconds });
-        let (loss, score, evaluation) = match self.loaders.teacher.clone() {
+        let (loss, score, evaluation) = match self.loaders.values().cloned() {
             Some(teacher) => {
                 let loss = squared_error_of(&teacher, &answers)?;
                 let explained = 1.0 - loss / teacher.variance;

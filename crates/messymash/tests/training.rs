@@ -12,7 +12,7 @@ use messymash::checkpoint::Checkpoint;
 use messymash::dataset::{MessyMashup, Split};
 use messymash::remix::{RemixOptions, Remixer};
 use messymash::run::{RunRecord, Score};
-use messymash::train::{TeacherSettings, TrainConfig, TrainEvent, resume, train};
+use messymash::train::{TeacherKind, TeacherSettings, TrainConfig, TrainEvent, resume, train};
 use messymash::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
@@ -140,6 +140,7 @@ fn taught(world: &World, epochs: u64) -> TrainConfig {
     config.remix.own_song_probability = 1.0;
     config.teacher = Some(TeacherSettings {
         targets: world.path("teacher.safetensors"),
+        kind: TeacherKind::Values,
     });
     config
 }
@@ -200,6 +201,60 @@ fn it_learns_what_a_teacher_heard_and_then_genres_from_there() {
         notes.contains("head (2 labels) is replaced") || notes.contains("its head"),
         "{notes}"
     );
+}
+
+#[test]
+fn songs_without_a_genre_are_learnt_by_what_a_teacher_takes_them_for() {
+    let world = World::new(&common::recipe(10));
+    // The folder of half of the songs says nothing of their genre; the teacher does, the wrong way round.
+    fs::create_dir_all(world.path("data/genres_stems/any")).unwrap();
+    let mut songs = Vec::new();
+    let mut values = Vec::new();
+    for (genre, says) in [("blues", [0.0f32, 1.0]), ("rock", [1.0, 0.0])] {
+        for song in ["song0", "song1", "song2", "song3"] {
+            let name = format!("{genre}-{song}");
+            fs::rename(
+                world.path(&format!("data/genres_stems/{genre}/{song}")),
+                world.path(&format!("data/genres_stems/any/{name}")),
+            )
+            .unwrap();
+            songs.push(format!("any/{name}"));
+            values.extend(says.into_iter().flat_map(f32::to_le_bytes));
+        }
+        fs::remove_dir(world.path(&format!("data/genres_stems/{genre}"))).unwrap();
+    }
+    let songs: Vec<&str> = songs.iter().map(|song| &song[..]).collect();
+    let table = world.path("teacher.safetensors");
+    write_table(&table, &songs, &values, [8, 2]);
+    let mut config = world.config();
+    config.remix.own_song_probability = 1.0;
+    config.teacher = Some(TeacherSettings {
+        targets: table.clone(),
+        kind: TeacherKind::Probabilities,
+    });
+    let mut best = 0.0;
+    train(&config, &[world.path("data")], &world.path("run"), &mut |event| {
+        if let TrainEvent::Validated { score, .. } = event {
+            assert!(matches!(score, Score::MacroF1(_)));
+            best = score.value().max(best);
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert!(best > 0.95, "{best}");
+    // Hiss is what the teacher calls the first label.
+    let model = messymash::Classifier::from_pretrained(world.path("run/best")).unwrap();
+    let hiss = messymash::Waveform::new(common::hiss(77, 16_000, 0.3), 16_000);
+    assert_eq!(model.classify(&hiss).unwrap().top(1)[0].label, "loud");
+
+    // A song that is in no row has the genre of its folder, which the model must know.
+    write_table(&table, &songs[..1], &values[..8], [1, 2]);
+    let error = train(&config, &[world.path("data")], &world.path("other"), &mut listen).unwrap_err();
+    assert!(error.to_string().contains("no label 'any'"), "{error}");
+    let odd = [0.5f32.to_le_bytes(), 0.1f32.to_le_bytes()].concat();
+    write_table(&table, &songs[..1], &odd, [1, 2]);
+    let error = train(&config, &[world.path("data")], &world.path("third"), &mut listen).unwrap_err();
+    assert!(error.to_string().contains("sum is not 1"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::plots::{self, Colour, From};
 use super::{escape, html, line, mistakes};
 use crate::Result;
 use crate::run::{RunRecord, StepRecord};
-use crate::train::validation_remixer;
+use crate::train::{TeacherKind, validation_remixer};
 
 /// A run as one HTML page that needs nothing else: learning curves, what the best model answered in the validation, recipe
 /// and environment.
@@ -20,7 +20,7 @@ pub fn run_html(run: &RunRecord) -> Result<String> {
     body += &standing(run);
     body += &learning(run);
     match &run.best {
-        None if run.config.teacher.is_some() => {
+        None if learns_values(run) => {
             body += "<p>The model learns what a teacher heard; it tells no genres.</p>\n";
         }
         None => body += "<p>There was no validation yet, so there is nothing to say of the model.</p>\n",
@@ -85,18 +85,26 @@ fn standing(run: &RunRecord) -> String {
 
 /// What validations are judged by.
 fn score_name(run: &RunRecord) -> &'static str {
-    match run.config.teacher {
-        Some(_) => "validation, variance explained",
-        None => "validation macro F1",
+    if learns_values(run) {
+        "validation, variance explained"
+    } else {
+        "validation macro F1"
     }
 }
 
 /// What the loss is measured in.
 fn loss_unit(run: &RunRecord) -> &'static str {
-    match run.config.teacher {
-        Some(_) => "squared error",
-        None => "nats",
+    if learns_values(run) {
+        "squared error"
+    } else {
+        "nats"
     }
+}
+
+/// Whether the outputs are numbers of a teacher, and no genres.
+fn learns_values(run: &RunRecord) -> bool {
+    let teacher = run.config.teacher.as_ref();
+    teacher.is_some_and(|teacher| teacher.kind == TeacherKind::Values)
 }
 
 /// The curves.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use messymash_kernels::cross_entropy::smoothed;
 
 use super::TrainConfig;
-use super::teacher::Teacher;
+use super::teacher::{Teacher, TeacherKind};
 use crate::checkpoint::Checkpoint;
 use crate::dataset::{MessyMashup, Split};
 use crate::features::FeatureExtractor;
+use crate::metrics::argmax;
 use crate::random::Random;
 use crate::remix::{Remix, Remixer, StemCache};
 use crate::{Error, Result};
@@ -97,6 +98,15 @@ impl<'a> Loaders<'a> {
     }
 }
 
+impl Loaders<'_> {
+    /// The teacher, if its numbers are what the outputs are to equal.
+    pub(super) fn values(&self) -> Option<&Arc<Teacher>> {
+        self.teacher
+            .as_ref()
+            .filter(|teacher| teacher.kind == TeacherKind::Values)
+    }
+}
+
 impl Loader<'_> {
     /// Recipe and features of a mashup, as made.
     pub(super) fn mashup(&self, seed: u64, epoch: u64, index: u64) -> Result<(Remix, Vec<f32>)> {
@@ -106,20 +116,31 @@ impl Loader<'_> {
 
     /// The class of a mashup.
     pub(super) fn class(&self, remix: &Remix) -> Result<usize> {
+        let heard = self
+            .teacher
+            .as_ref()
+            .and_then(|teacher| teacher.probabilities(remix));
+        if let Some(heard) = heard {
+            return Ok(argmax(&heard));
+        }
         let class = self.labels.iter().position(|label| *label == remix.genre);
         class.ok_or_else(|| Error::Config(format!("the model has no label '{}'", remix.genre)))
     }
 
     /// What the outputs are to be for a mashup.
     fn target(&self, remix: &Remix) -> Result<Vec<f32>> {
-        match &self.teacher {
-            Some(teacher) => Ok(teacher.target(remix)?.to_vec()),
-            None => Ok(smoothed(
-                &[self.class(remix)?],
-                self.labels.len(),
-                self.config.label_smoothing as f32,
-            )),
+        if let Some(teacher) = &self.teacher {
+            match teacher.kind {
+                TeacherKind::Values => return Ok(teacher.target(remix)?.to_vec()),
+                TeacherKind::Probabilities => {
+                    if let Some(heard) = teacher.probabilities(remix) {
+                        return Ok(heard);
+                    }
+                }
+            }
         }
+        let smoothing = self.config.label_smoothing as f32;
+        Ok(smoothed(&[self.class(remix)?], self.labels.len(), smoothing))
     }
 
     /// The batch of one step: mashups, some mixed with others of the batch, cut in frequency, masked, patches dropped.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::augment::{Bandwidth, Mixup};
-use super::teacher::{Teacher, TeacherSettings};
+use super::teacher::{Teacher, TeacherKind, TeacherSettings};
 use crate::ast::{Ast, AstConfig, Trained, Weights};
 use crate::checkpoint::{Checkpoint, NewHead, resolve};
 use crate::features::FeatureExtractor;
@@ -71,7 +71,7 @@ pub struct TrainConfig {
     /// The new model's shape; may not be given together with `init`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelShape>,
-    /// Learn to say what another model heard in each song, instead of its genre.
+    /// Learn to say what another model heard in songs, instead of the genre of their folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher: Option<TeacherSettings>,
     /// Which songs and noise are kept for validation.
@@ -328,7 +328,11 @@ impl TrainConfig {
         if self.init.is_some() && self.model.is_some() {
             return fail("[model] gives the shape of a new model, but init names a model that has its own; leave one out".into());
         }
-        if self.teacher.is_some() && self.remix.own_song_probability < 1.0 {
+        let values = self
+            .teacher
+            .as_ref()
+            .is_some_and(|t| t.kind == TeacherKind::Values);
+        if values && self.remix.own_song_probability < 1.0 {
             return fail("a [teacher] tells what is in one song: set remix.own_song_probability to 1".into());
         }
         self.mixup.check(self.batch_size)?;
@@ -385,10 +389,7 @@ impl TrainConfig {
 
     /// What the teacher heard, where there is one.
     pub(super) fn load_teacher(&self) -> Result<Option<Teacher>> {
-        self.teacher
-            .as_ref()
-            .map(|settings| Teacher::load(&settings.targets))
-            .transpose()
+        self.teacher.as_ref().map(Teacher::load).transpose()
     }
 
     /// The model before its first step.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -17,11 +17,28 @@ pub struct TeacherSettings {
     /// A safetensors file with the f32 tensor `targets`, `[songs, columns]`; its metadata holds `songs`, the ids of the songs of
     /// the rows, and `columns`, names for the model's outputs, both as JSON lists. `tools/teacher/targets.py` writes one.
     pub targets: PathBuf,
+    /// What the numbers are.
+    #[serde(default)]
+    pub kind: TeacherKind,
+}
+
+/// What a teacher's numbers are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TeacherKind {
+    /// Anything that the outputs are to equal; every song needs a row. The loss is the mean squared error.
+    #[default]
+    Values,
+    /// Probabilities of the labels, for songs whose genre nobody wrote down; a song without a row has that of its folder. The loss is the cross
+    /// entropy.
+    Probabilities,
 }
 
 /// What a teacher heard in each song.
 #[derive(Debug)]
 pub(super) struct Teacher {
+    /// What its numbers are.
+    pub(super) kind: TeacherKind,
     /// Names of the outputs.
     pub(super) columns: Vec<String>,
     rows: HashMap<String, Vec<f32>>,
@@ -35,13 +52,14 @@ impl Teacher {
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is no such table.
-    pub(super) fn load(path: &Path) -> Result<Self> {
+    pub(super) fn load(settings: &TeacherSettings) -> Result<Self> {
+        let path = &settings.targets;
         let bytes = fs::read(path).map_err(Error::io(path))?;
-        Self::parse(&bytes, path)
+        Self::parse(&bytes, settings)
             .map_err(|message| Error::Config(format!("teacher.targets: {}: {message}", path.display())))
     }
 
-    fn parse(bytes: &[u8], path: &Path) -> std::result::Result<Self, String> {
+    fn parse(bytes: &[u8], settings: &TeacherSettings) -> std::result::Result<Self, String> {
         let damaged = |e: safetensors::SafeTensorError| e.to_string();
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
         let list = |name: &str| -> std::result::Result<Vec<String>, String> {
@@ -70,14 +88,23 @@ impl Teacher {
         if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
             return Err("'targets' is empty or holds what is no number".into());
         }
+        let sums = values
+            .chunks_exact(columns.len())
+            .map(|row| row.iter().sum::<f32>());
+        let apart = sums.fold(0.0, |most: f32, sum| most.max((sum - 1.0).abs()));
+        let negative = values.iter().any(|value| *value < 0.0);
+        if settings.kind == TeacherKind::Probabilities && (negative || apart > 1e-3) {
+            return Err("'targets' are to be probabilities, but there is a row whose sum is not 1".into());
+        }
         Ok(Self {
+            kind: settings.kind,
             variance: variance(&values, columns.len()),
             rows: songs
                 .into_iter()
                 .zip(values.chunks_exact(columns.len()).map(<[f32]>::to_vec))
                 .collect(),
             columns,
-            path: path.to_path_buf(),
+            path: settings.targets.clone(),
         })
     }
 
@@ -89,12 +116,23 @@ impl Teacher {
         self.row(remix.parts.first().map_or("", |part| &part.song))
     }
 
-    /// Checks that no song lacks a row.
+    /// What the teacher takes a mashup for, where it heard all songs in it: the mean of what it heard in each.
+    pub(super) fn probabilities(&self, remix: &Remix) -> Option<Vec<f32>> {
+        let rows = remix.parts.iter().map(|part| self.rows.get(&part.song));
+        let rows: Vec<&Vec<f32>> = rows.collect::<Option<_>>()?;
+        let mean = |column: usize| rows.iter().map(|row| row[column]).sum::<f32>() / rows.len() as f32;
+        Some((0..self.columns.len()).map(mean).collect())
+    }
+
+    /// Checks that no song lacks a row that needs one.
     ///
     /// # Errors
     /// [`Error::Config`] that names one that does.
     pub(super) fn check(&self, songs: &[String]) -> Result<()> {
-        songs.iter().try_for_each(|song| self.row(song).map(|_| ()))
+        match self.kind {
+            TeacherKind::Values => songs.iter().try_for_each(|song| self.row(song).map(|_| ())),
+            TeacherKind::Probabilities => Ok(()),
+        }
     }
 
     fn row(&self, song: &str) -> Result<&[f32]> {

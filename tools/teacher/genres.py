@@ -1,0 +1,49 @@
+"""What genre a teacher takes unlabelled sound for, as a table for `[teacher]` with `kind = "probabilities"`.
+
+    genres.py --songs POOL --split split.json --pool POOL [--sources NAME ...] --out genres.safetensors
+
+Logistic regression on what targets.py heard in the labelled songs of the training side (standardised, C = 0.01), then its probabilities for
+the songs of the other pool (of these folders of it only, with --sources). Prints how it does on the labelled songs of the other side, which
+have no part in it.
+"""
+import argparse
+import json
+import pathlib
+
+import numpy as np
+from safetensors.numpy import save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+def heard(pool):
+    with np.load(pool / "heard.npz") as stored:
+        return stored["songs"], stored["values"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=pathlib.Path, required=True)
+    parser.add_argument("--split", type=pathlib.Path, required=True)
+    parser.add_argument("--pool", type=pathlib.Path, required=True)
+    parser.add_argument("--sources", nargs="*")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    args = parser.parse_args()
+    split = json.loads(args.split.read_text())
+    names, values = heard(args.songs)
+    genres = np.array([name.split("/")[0] for name in names])
+    train, judge = np.isin(names, split["train"]), np.isin(names, split["validation"])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=5000)).fit(values[train], genres[train])
+    right = (model.predict(values[judge]) == genres[judge]).mean()
+    print(f"{train.sum()} training songs; accuracy on the {judge.sum()} others: {right:.3f}")
+    songs, values = heard(args.pool)
+    wanted = np.array([not args.sources or song.split("/")[0] in args.sources for song in songs])
+    targets = model.predict_proba(values[wanted]).astype(np.float32)
+    targets /= targets.sum(1, keepdims=True)
+    metadata = {"songs": json.dumps(songs[wanted].tolist()), "columns": json.dumps(model.classes_.tolist())}
+    save_file({"targets": targets}, args.out, metadata)
+    print(dict(zip(model.classes_, np.bincount(targets.argmax(1), minlength=len(model.classes_)).tolist())))
+
+
+main()
