@@ -16,6 +16,7 @@ mod remix;
 mod report;
 mod separate;
 mod submission;
+mod tag;
 mod train;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ enum Command {
     Report(report::Args),
     Remix(remix::Args),
     Separate(separate::Args),
+    Tag(tag::Args),
     Quantize(quantize::Args),
     Info(info::Args),
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Remix(args) => remix::run(&args),
         Command::Separate(args) => separate::run(&args),
+        Command::Tag(args) => tag::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
     };

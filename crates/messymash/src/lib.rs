@@ -19,7 +19,7 @@
 //! [`ast`] (the model), [`checkpoint`] (a Hugging Face directory, in and out), [`classifier`] (windows, and one answer).
 //! For training: [`dataset`] (the Messy Mashup layout, divided by song), [`remix`] (cross-song recombination),
 //! [`specaugment`], [`optim`], [`train`], [`run`], [`events`]. For judging: [`evaluate`], [`metrics`], [`report`],
-//! [`picture`]. For the competition: [`submission`].
+//! [`picture`]. For the competition: [`submission`]. For a music library: [`tag`].
 //!
 //! Work is spread over the current rayon pool. Nothing here prints, reads the network, or panics on any input; errors say
 //! what the caller can do ([`Error`]).
@@ -36,6 +36,7 @@ pub mod evaluate;
 pub mod events;
 pub mod fbank;
 pub mod features;
+pub mod journal;
 pub mod metrics;
 pub mod optim;
 pub mod picture;
@@ -46,6 +47,7 @@ pub mod run;
 pub mod separate;
 pub mod specaugment;
 pub mod submission;
+pub mod tag;
 pub mod train;
 
 /// The README's example must compile too.
