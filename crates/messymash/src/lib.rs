@@ -14,7 +14,7 @@
 //! }
 //! ```
 //!
-//! That is all most callers need. Every stage behind it is public, in the order in which sound passes through them:
+//! That is all most callers need; [`guide`] goes through the rest by examples. Every stage behind it is public, in the order in which sound passes through them:
 //! [`audio`] (any file or bytes as a stream of mono samples), [`fbank`] and [`features`] (the model's input),
 //! [`ast`] (the model), [`checkpoint`] (a Hugging Face directory, in and out), [`classifier`] (windows, and one answer).
 //! For training: [`dataset`] (the Messy Mashup layout, divided by song), [`remix`] (cross-song recombination),
@@ -55,8 +55,11 @@ pub mod train;
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
 
+#[doc = include_str!("../guide.md")]
+pub mod guide {}
+
 pub use audio::{Warning, Waveform};
-pub use classifier::{Classifier, Prediction, Predictions};
+pub use classifier::{Classifier, Prediction, Predictions, StreamClassifier};
 pub use error::{Error, Result};
 
 /// The instruction set that the element-wise arithmetic uses on this machine: `portable`, `avx2` or `avx512`.
