@@ -21,7 +21,7 @@ check-tags:      ## what `tag` writes, read by mutagen, mediafile and libsndfile
 	cargo build --release
 	tools/check_tags.sh
 
-package:         ## the three crates as they would be published, each built from its package; none may exceed crates.io's 10 MB
+package:         ## the three crates as they would be published: none over 10 MB, the library compiled from its package alone
 	tools/check_packages.sh
 
 reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
