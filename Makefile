@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check check-events deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
+.PHONY: test check check-events check-tags package deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -16,6 +16,13 @@ deny:            ## licences and sources of the dependencies (cargo install carg
 check-events:    ## what `train` logs, read by TensorBoard; installs it into target/
 	cargo build --release
 	tools/check_events.sh
+
+check-tags:      ## what `tag` writes, read by mutagen, mediafile and libsndfile; installs them into target/
+	cargo build --release
+	tools/check_tags.sh
+
+package:         ## the three crates as they would be published: none over 10 MB, the library compiled from its package alone
+	tools/check_packages.sh
 
 reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
 	cargo build --release

@@ -267,17 +267,23 @@ pub fn harmless(cell: &str) -> String {
     }
 }
 
-/// Text that cannot command a terminal: control characters are written as escapes.
+/// Text that cannot command a terminal or change the direction in which it is read: such characters are written as escapes.
 pub fn printable(text: &str) -> String {
+    let commands = |c: char| c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     text.chars()
         .map(|c| {
-            if c.is_control() && c != '\n' {
+            if commands(c) && c != '\n' {
                 c.escape_default().to_string()
             } else {
                 c.to_string()
             }
         })
         .collect()
+}
+
+/// [`printable`], on one line: what a file is called may not look like a line of ours.
+pub fn printable_line(text: &str) -> String {
+    printable(text).replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -288,6 +294,8 @@ mod tests {
     fn escapes_never_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mb"), "a\\u{1b}[31mb");
         assert_eq!(printable("Motörhead 音"), "Motörhead 音");
+        assert_eq!(printable("gnp\u{202E}3pm."), "gnp\\u{202e}3pm.");
+        assert_eq!(printable_line("a\nfailed  b"), "a\\nfailed  b");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod remix;
 mod report;
 mod separate;
 mod submission;
+mod tag;
 mod train;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ enum Command {
     Remix(remix::Args),
     Separate(separate::Args),
     Calibrate(calibrate::Args),
+    Tag(tag::Args),
     Quantize(quantize::Args),
     Info(info::Args),
 }
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Remix(args) => remix::run(&args),
         Command::Separate(args) => separate::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Tag(args) => tag::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
     };

@@ -12,21 +12,34 @@ const AHEAD: usize = 64;
 /// for each other; with fewer pieces, some would have nothing to do at the end.
 const MANY: usize = 4;
 
-/// Does `work(0)`, `work(1)`, … `work(count - 1)` on `threads` threads and hands the results to `take` one after the other,
-/// in order, on the calling thread. The first error of `take` ends the work: no further piece is begun.
-///
-/// Where there are many pieces, each is done in a rayon pool of one thread, else in the global one.
+/// Does `work(0)`, `work(1)`, … `work(count - 1)`, as [`each_in_order`].
 pub fn in_order<T: Send, E>(
     count: usize,
     threads: usize,
     work: impl Fn(usize) -> T + Sync,
+    take: impl FnMut(T) -> Result<(), E>,
+) -> Result<(), E> {
+    each_in_order(0..count, count, threads, work, take)
+}
+
+/// Does `work` with each of `pieces` on `threads` threads and hands the results to `take` one after the other, in the order of the
+/// pieces, on the calling thread. The first error of `take` ends the work: no further piece is begun. Pieces are asked for as they
+/// are begun, so that there may be more than fit in memory.
+///
+/// Where there are many (about `count`), each is done in a rayon pool of one thread, else in the global one.
+pub fn each_in_order<P: Send, T: Send, E>(
+    pieces: impl Iterator<Item = P> + Send,
+    count: usize,
+    threads: usize,
+    work: impl Fn(P) -> T + Sync,
     mut take: impl FnMut(T) -> Result<(), E>,
 ) -> Result<(), E> {
     let gate = Gate {
         places: Mutex::new(Places {
+            pieces: pieces.fuse(),
             next: 0,
             taken: 0,
-            end: count,
+            ended: false,
         }),
         moved: Condvar::new(),
     };
@@ -40,13 +53,13 @@ pub fn in_order<T: Send, E>(
                 // A system that has no more threads to give still has the global pool's.
                 let one = || rayon::ThreadPoolBuilder::new().num_threads(1).build().ok();
                 let pool = alone.then(one).flatten();
-                let work = |number| match &pool {
-                    Some(pool) => pool.install(|| work(number)),
-                    None => work(number),
+                let work = |piece| match &pool {
+                    Some(pool) => pool.install(|| work(piece)),
+                    None => work(piece),
                 };
-                while let Some(number) = gate.next() {
+                while let Some((number, piece)) = gate.next() {
                     // Nobody listens after an error.
-                    if sender.send((number, work(number))).is_err() {
+                    if sender.send((number, work(piece))).is_err() {
                         break;
                     }
                 }
@@ -62,9 +75,7 @@ pub fn in_order<T: Send, E>(
                 let taken = take(result);
                 gate.move_on(|places| {
                     places.taken = number;
-                    if taken.is_err() {
-                        places.end = 0;
-                    }
+                    places.ended |= taken.is_err();
                 });
                 taken?;
             }
@@ -73,47 +84,53 @@ pub fn in_order<T: Send, E>(
     })
 }
 
-struct Gate {
-    places: Mutex<Places>,
+struct Gate<I> {
+    places: Mutex<Places<I>>,
     moved: Condvar,
 }
 
-struct Places {
-    /// The next piece to begin.
+struct Places<I> {
+    /// Pieces that are not begun.
+    pieces: I,
+    /// The number of the next.
     next: usize,
     /// Pieces whose results were taken.
     taken: usize,
-    /// No piece from here on is begun.
-    end: usize,
+    /// No further piece is begun.
+    ended: bool,
 }
 
-impl Gate {
-    fn next(&self) -> Option<usize> {
+impl<P, I: Iterator<Item = P>> Gate<I> {
+    fn next(&self) -> Option<(usize, P)> {
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let ready = |p: &mut Places| p.next < p.end && p.next >= p.taken + AHEAD;
+        let full = |p: &mut Places<I>| !p.ended && p.next >= p.taken + AHEAD;
         let mut places = self
             .moved
-            .wait_while(places, ready)
+            .wait_while(places, full)
             .unwrap_or_else(PoisonError::into_inner);
-        (places.next < places.end).then(|| {
-            places.next += 1;
-            places.next - 1
-        })
+        if places.ended {
+            return None;
+        }
+        let piece = places.pieces.next()?;
+        places.next += 1;
+        Some((places.next - 1, piece))
     }
+}
 
-    fn move_on(&self, change: impl FnOnce(&mut Places)) {
+impl<I> Gate<I> {
+    fn move_on(&self, change: impl FnOnce(&mut Places<I>)) {
         change(&mut self.places.lock().unwrap_or_else(PoisonError::into_inner));
         self.moved.notify_all();
     }
 }
 
 /// Ends the work if its thread panics: the others would wait for a result that never comes. The scope then panics too.
-struct CloseOnPanic<'a>(&'a Gate);
+struct CloseOnPanic<'a, I>(&'a Gate<I>);
 
-impl Drop for CloseOnPanic<'_> {
+impl<I> Drop for CloseOnPanic<'_, I> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.move_on(|places| places.end = 0);
+            self.0.move_on(|places| places.ended = true);
         }
     }
 }
@@ -144,6 +161,23 @@ mod tests {
         assert_eq!(seen, (0..300).collect::<Vec<_>>());
         assert!(furthest.load(Ordering::SeqCst) <= AHEAD);
         assert_eq!(in_order(0, 4, |n| n, |_| Err("taken")), Ok(()));
+    }
+
+    #[test]
+    fn pieces_are_asked_for_as_they_are_begun() {
+        let (asked, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let endless = std::iter::repeat_with(|| asked.fetch_add(1, Ordering::SeqCst));
+        let result = each_in_order(
+            endless,
+            1000,
+            2,
+            |n| n,
+            |n| {
+                assert!(asked.load(Ordering::SeqCst) <= taken.fetch_add(1, Ordering::SeqCst) + AHEAD + 2);
+                if n == 5000 { Err(n) } else { Ok(()) }
+            },
+        );
+        assert_eq!(result, Err(5000));
     }
 
     #[test]

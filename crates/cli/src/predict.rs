@@ -338,7 +338,7 @@ impl Plan {
     /// The models' mean for a file that all of them have heard.
     fn mean(&self, journal: &Journal, mashup: &Mashup) -> Result<Vec<f64>> {
         let stamp = Stamp::of(&mashup.path)?;
-        let scores: Option<Vec<&[f32]>> = self
+        let scores: Option<Vec<Vec<f32>>> = self
             .keys
             .iter()
             .map(|key| journal.get(&mashup.path, stamp, key))
@@ -354,6 +354,7 @@ impl Plan {
                     mashup.path.display()
                 )
             })?;
+        let scores: Vec<&[f32]> = scores.iter().map(Vec::as_slice).collect();
         Ok(self.ensemble.mean(&scores))
     }
 }

@@ -12,6 +12,7 @@ mod ahead;
 mod decoder;
 mod magic;
 mod mixdown;
+mod pushed;
 mod resampler;
 
 use std::io::Cursor;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use self::ahead::Ahead;
 use self::decoder::Decoder;
 use self::mixdown::Mixdown;
+pub(crate) use self::pushed::Pushed;
 use self::resampler::Resampler;
 use crate::{Error, Result};
 

@@ -232,8 +232,8 @@ pub fn fit_rules(kinds: &Kinds) -> Result<Rules> {
 pub fn try_rules(rules: &Rules, kinds: &Kinds) -> BTreeMap<&'static str, BTreeMap<&'static str, usize>> {
     let told = |sound: &HeardSound| {
         let detector = rules.detector.as_ref()?;
-        let other = detector.other(sound.pooled.iter().map(Vec::as_slice));
-        Some(other.map_or("music", NotMusic::name))
+        let kinds = detector.probabilities(sound.pooled.iter().map(Vec::as_slice));
+        Some(Detector::other(kinds).map_or("music", NotMusic::name))
     };
     let count = |sounds: &[HeardSound]| {
         let mut counts = BTreeMap::new();

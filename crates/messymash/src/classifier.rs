@@ -2,35 +2,34 @@
 //!
 //! This is the one path that every way in (command line, service, wheel) takes.
 
+mod stream;
+mod windows;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
 use messymash_kernels::cross_entropy::softmax;
 use serde::Serialize;
+pub use stream::StreamClassifier;
 
+use self::windows::{Window, WindowSource};
 use crate::ast::config::Quantization;
 use crate::ast::{Inference, Precision, Workspace};
 use crate::audio::{AudioLimits, AudioStream};
 use crate::checkpoint::{self, Checkpoint, CheckpointFiles, Loaded, resolve};
 use crate::features::FeatureExtractor;
-use crate::verdict::{NotMusic, Verdict};
+use crate::verdict::{Detector, NotMusic, Verdict};
 use crate::{Error, Result, Warning, Waveform};
-
-/// A last window is heard only if it brings this much new sound, in seconds; less tells nothing that the mean would show.
-const LEAST_NEW_SECONDS: f64 = 0.5;
-
-/// Samples of one frame.
-const LEAST_SAMPLES: usize = 400;
 
 /// Below this many seconds a prediction comes with the warning `short_clip`.
 const SHORT_SECONDS: f64 = 1.0;
 
 /// The model that comes with the library.
 const BUNDLED: CheckpointFiles<'static> = CheckpointFiles {
-    config: include_str!("../../../models/default/config.json"),
-    preprocessor: include_str!("../../../models/default/preprocessor_config.json"),
-    weights: include_bytes!("../../../models/default/model.safetensors"),
+    config: include_str!("../model/config.json"),
+    preprocessor: include_str!("../model/preprocessor_config.json"),
+    weights: include_bytes!("../model/model.safetensors"),
     verdict: None,
 };
 
@@ -236,7 +235,7 @@ impl Classifier {
     /// None in a library that was built whole.
     pub fn bundled_in(precision: Precision) -> Result<Self> {
         let mut loaded = Loaded::from_files(BUNDLED, Some(precision))?;
-        loaded.card = Some(include_str!("../../../models/default/README.md").to_string());
+        loaded.card = Some(include_str!("../model/README.md").to_string());
         Ok(Self::of(loaded, "bundled"))
     }
 
@@ -405,11 +404,7 @@ impl Classifier {
         }
         let seconds = source.stream.seconds();
         let mut warnings = source.stream.warnings().to_vec();
-        if seconds < SHORT_SECONDS {
-            let message =
-                format!("the sound lasts only {seconds:.2} s; ten seconds or more tell a genre better");
-            warnings.push(Warning::new("short_clip", message));
-        }
+        warnings.extend(short_clip(seconds));
         Ok(Heard {
             windows,
             seconds,
@@ -419,54 +414,70 @@ impl Classifier {
 
     /// Scores from logits, their mean, and what to make of it.
     fn predictions(&self, heard: Heard) -> Predictions {
-        let windows: Vec<WindowPredictions> = heard
-            .windows
-            .iter()
-            .map(|window| {
-                let mut scores = window.logits.clone();
-                softmax(&mut scores);
-                WindowPredictions {
-                    start: window.start,
-                    end: window.end,
-                    predictions: self.ranked(scores),
-                }
-            })
-            .collect();
+        let windows: Vec<WindowPredictions> =
+            heard.windows.iter().map(|window| self.scored(window)).collect();
         let predictions = self.mean(&windows);
-        let silent = heard.warnings.iter().any(|warning| warning.code == "silence");
-        let verdict = match &self.loaded.verdict {
-            _ if silent => Some(Verdict::NotMusic(NotMusic::Silence)),
-            None => None,
-            Some(rules) => {
-                let tokens = heard.windows.iter().map(|window| &window.pooled[..]);
-                let best = predictions.first().map_or(0.0, |p| p.score);
-                Some(rules.judge(best, tokens))
-            }
-        };
+        let kinds = self
+            .detector()
+            .map(|detector| detector.probabilities(heard.windows.iter().map(|window| &window.pooled[..])));
         Predictions {
             seconds: heard.seconds,
+            verdict: self.verdict(&predictions, kinds, &heard.warnings),
             predictions,
             windows,
-            verdict,
             warnings: heard.warnings,
         }
     }
 
+    /// The scores of a window.
+    fn scored(&self, window: &HeardWindow) -> WindowPredictions {
+        let mut scores = window.logits.clone();
+        softmax(&mut scores);
+        WindowPredictions {
+            start: window.start,
+            end: window.end,
+            predictions: self.ranked(scores),
+        }
+    }
+
+    /// What tells music from the rest, where that was fitted.
+    fn detector(&self) -> Option<&Detector> {
+        self.loaded.verdict.as_ref()?.detector.as_ref()
+    }
+
+    /// What to make of an answer: all labels by falling score, the probabilities of music, speech and noise, and what is to be said of
+    /// the sound.
+    fn verdict(
+        &self,
+        predictions: &[Prediction],
+        kinds: Option<[f32; 3]>,
+        warnings: &[Warning],
+    ) -> Option<Verdict> {
+        if warnings.iter().any(|warning| warning.code == "silence") {
+            return Some(Verdict::NotMusic(NotMusic::Silence));
+        }
+        let best = predictions.first().map_or(0.0, |p| p.score);
+        Some(self.loaded.verdict.as_ref()?.judge(best, kinds))
+    }
+
     /// The next windows and their features; `None` at the end.
     fn read(&self, source: &mut WindowSource, most: usize) -> Result<Option<Batch>> {
-        let mut batch = Batch {
-            places: Vec::new(),
-            input_values: Vec::new(),
-            heard: 0,
-        };
-        for window in source.next_batch(most)? {
-            batch
-                .input_values
-                .extend(self.extractor().extract(&window.samples)?);
-            batch.places.push((window.start, window.end));
-        }
-        batch.heard = source.heard;
+        let windows = source.next_batch(most)?;
+        let batch = self.batch(&windows, source.heard())?;
         Ok((!batch.places.is_empty()).then_some(batch))
+    }
+
+    /// Windows and their features, the sound having been read as far as `heard`.
+    fn batch(&self, windows: &[Window], heard: usize) -> Result<Batch> {
+        let mut input_values = Vec::new();
+        for window in windows {
+            input_values.extend(self.extractor().extract(&window.samples)?);
+        }
+        Ok(Batch {
+            places: windows.iter().map(|window| (window.start, window.end)).collect(),
+            input_values,
+            heard,
+        })
     }
 
     /// What the model says of some windows, appended to `windows`.
@@ -517,6 +528,12 @@ impl Classifier {
     }
 }
 
+/// What is to be said of a sound of so many seconds.
+fn short_clip(seconds: f64) -> Option<Warning> {
+    let message = format!("the sound lasts only {seconds:.2} s; ten seconds or more tell a genre better");
+    (seconds < SHORT_SECONDS).then(|| Warning::new("short_clip", message))
+}
+
 /// Windows that are heard together.
 struct Batch {
     /// First sample of each, and the place after the last that is of the sound.
@@ -525,136 +542,4 @@ struct Batch {
     input_values: Vec<f32>,
     /// How far the sound has been read, in samples.
     heard: usize,
-}
-
-/// A piece of sound at the model's rate.
-struct Window {
-    /// As many as a window has, or fewer if the model is to pad.
-    samples: Vec<f32>,
-    /// First sample's place in the sound.
-    start: usize,
-    /// Place after the last sample that is of the sound.
-    end: usize,
-}
-
-/// Cuts a stream into windows.
-struct WindowSource {
-    stream: AudioStream,
-    /// The sound from `buffer_start` on, as far as it is still needed.
-    buffer: Vec<f32>,
-    buffer_start: usize,
-    /// Where the next window begins.
-    next_start: usize,
-    /// Up to where the sound has been heard.
-    heard: usize,
-    window: usize,
-    hop: usize,
-    least_new: usize,
-    windows: Windows,
-    tail: Tail,
-    done: bool,
-}
-
-impl WindowSource {
-    fn new(stream: AudioStream, window: usize, options: &ClassifyOptions) -> Result<Self> {
-        options.check()?;
-        let rate = f64::from(stream.sample_rate());
-        let hop = match options.windows {
-            Windows::First => window,
-            Windows::All { hop } => (hop * rate).round() as usize,
-        };
-        Ok(Self {
-            stream,
-            buffer: Vec::new(),
-            buffer_start: 0,
-            next_start: 0,
-            heard: 0,
-            window,
-            hop,
-            least_new: (LEAST_NEW_SECONDS * rate) as usize,
-            windows: options.windows,
-            tail: match options.windows {
-                Windows::First => Tail::Pad,
-                Windows::All { .. } => options.tail,
-            },
-            done: false,
-        })
-    }
-
-    fn next_batch(&mut self, most: usize) -> Result<Vec<Window>> {
-        let mut batch = Vec::new();
-        while batch.len() < most && !self.done {
-            batch.extend(self.next_window()?);
-        }
-        Ok(batch)
-    }
-
-    /// The next window; `None` and `done` at the end.
-    fn next_window(&mut self) -> Result<Option<Window>> {
-        let end = self.next_start + self.window;
-        let mut more = true;
-        while more && self.buffer_start + self.buffer.len() < end {
-            more = self.stream.next_block(&mut self.buffer)?;
-            // Keep one window before the next one: where the sound ends, the last window reaches back.
-            let needed_from = self
-                .next_start
-                .min((self.buffer_start + self.buffer.len()).saturating_sub(self.window));
-            if needed_from > self.buffer_start + self.window {
-                self.buffer.drain(..needed_from - self.buffer_start);
-                self.buffer_start = needed_from;
-            }
-        }
-        let total = self.buffer_start + self.buffer.len();
-        if total >= end {
-            let samples = self.piece(self.next_start, end);
-            let window = Window {
-                samples,
-                start: self.next_start,
-                end,
-            };
-            self.heard = end;
-            self.next_start += self.hop;
-            if self.windows == Windows::First {
-                // The rest is decoded all the same: how long the sound is, and whether the file is whole, is part of the answer.
-                self.drain_rest()?;
-            }
-            return Ok(Some(window));
-        }
-        self.done = true;
-        if self.heard > 0 && total < self.heard + self.least_new {
-            return Ok(None);
-        }
-        let start = match self.tail {
-            Tail::Shift => total.saturating_sub(self.window),
-            // With a hop beyond the window's length the next window may lie behind the end.
-            Tail::Repeat | Tail::Pad if self.heard > 0 && total < self.next_start + LEAST_SAMPLES => {
-                return Ok(None);
-            }
-            Tail::Repeat | Tail::Pad => self.next_start,
-        };
-        self.heard = total;
-        let mut samples = self.piece(start, total);
-        // Less than one frame is the extractor's error to report, and nothing to repeat.
-        if self.tail != Tail::Pad && (LEAST_SAMPLES..self.window).contains(&samples.len()) {
-            samples = samples.iter().copied().cycle().take(self.window).collect();
-        }
-        Ok(Some(Window {
-            samples,
-            start,
-            end: total,
-        }))
-    }
-
-    fn piece(&self, start: usize, end: usize) -> Vec<f32> {
-        self.buffer[start - self.buffer_start..end - self.buffer_start].to_vec()
-    }
-
-    fn drain_rest(&mut self) -> Result<()> {
-        self.done = true;
-        self.buffer.clear();
-        while self.stream.next_block(&mut self.buffer)? {
-            self.buffer.clear();
-        }
-        Ok(())
-    }
 }

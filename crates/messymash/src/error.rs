@@ -65,6 +65,9 @@ pub enum Error {
         /// What is wrong and what to do.
         message: String,
     },
+    /// The tags of a file cannot be read or written so that nothing else is lost; the file is as it was.
+    #[error("{0}")]
+    Tag(String),
     /// The caller asked to stop before the work was done.
     #[error("interrupted")]
     Interrupted,
@@ -72,7 +75,7 @@ pub enum Error {
 
 impl Error {
     /// A stable name of the kind of error, for programs: `io`, `unsupported_media`, `invalid_audio`, `too_short`,
-    /// `too_long`, `checkpoint`, `config`, `dataset`, `run`, `interrupted`.
+    /// `too_long`, `checkpoint`, `config`, `dataset`, `run`, `tag`, `interrupted`.
     pub fn code(&self) -> &'static str {
         match self {
             Error::Io { .. } => "io",
@@ -84,6 +87,7 @@ impl Error {
             Error::Config(_) => "config",
             Error::Dataset { .. } => "dataset",
             Error::Run { .. } => "run",
+            Error::Tag(_) => "tag",
             Error::Interrupted => "interrupted",
         }
     }

@@ -14,12 +14,12 @@
 //! }
 //! ```
 //!
-//! That is all most callers need. Every stage behind it is public, in the order in which sound passes through them:
+//! That is all most callers need; [`guide`] goes through the rest by examples. Every stage behind it is public, in the order in which sound passes through them:
 //! [`audio`] (any file or bytes as a stream of mono samples), [`fbank`] and [`features`] (the model's input),
 //! [`ast`] (the model), [`checkpoint`] (a Hugging Face directory, in and out), [`classifier`] (windows, and one answer).
 //! For training: [`dataset`] (the Messy Mashup layout, divided by song), [`remix`] (cross-song recombination),
 //! [`specaugment`], [`optim`], [`train`], [`run`], [`events`]. For judging: [`evaluate`], [`metrics`], [`report`],
-//! [`picture`], [`calibrate`] and [`verdict`] (what an answer is worth). For the competition: [`submission`].
+//! [`picture`], [`calibrate`] and [`verdict`] (what an answer is worth). For the competition: [`submission`]. For a music library: [`tag`].
 //!
 //! Work is spread over the current rayon pool. Nothing here prints, reads the network, or panics on any input; errors say
 //! what the caller can do ([`Error`]).
@@ -37,6 +37,7 @@ pub mod evaluate;
 pub mod events;
 pub mod fbank;
 pub mod features;
+pub mod journal;
 pub mod metrics;
 pub mod optim;
 pub mod picture;
@@ -47,6 +48,7 @@ pub mod run;
 pub mod separate;
 pub mod specaugment;
 pub mod submission;
+pub mod tag;
 pub mod train;
 pub mod verdict;
 
@@ -55,8 +57,11 @@ pub mod verdict;
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
 
+#[doc = include_str!("../guide.md")]
+pub mod guide {}
+
 pub use audio::{Warning, Waveform};
-pub use classifier::{Classifier, Prediction, Predictions};
+pub use classifier::{Classifier, Prediction, Predictions, StreamClassifier};
 pub use error::{Error, Result};
 pub use verdict::Verdict;
 

@@ -329,7 +329,7 @@ pub struct Loaded {
 /// # Errors
 /// None in a library that was built whole.
 pub fn split_of_bundled() -> Result<Split> {
-    let text = include_str!("../../../models/default/split.json");
+    let text = include_str!("../model/split.json");
     serde_json::from_str(text).map_err(|e| Error::Config(format!("the bundled split.json: {e}")))
 }
 

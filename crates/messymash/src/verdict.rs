@@ -91,13 +91,10 @@ impl Rules {
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
 
-    /// Judges an answer: the likeliest label's score, and the pooled token of each window.
-    pub fn judge<'a>(&self, best_score: f32, windows: impl Iterator<Item = &'a [f32]>) -> Verdict {
-        let other = self
-            .detector
-            .as_ref()
-            .and_then(|detector| detector.other(windows));
-        match other {
+    /// Judges an answer: the likeliest label's score, and what the detector, where there is one, gives for the sound
+    /// ([`Detector::probabilities`]).
+    pub fn judge(&self, best_score: f32, kinds: Option<[f32; 3]>) -> Verdict {
+        match kinds.and_then(Detector::other) {
             Some(other) => Verdict::NotMusic(other),
             None if best_score < self.not_sure_below => Verdict::NotSure,
             None => Verdict::Sure,
@@ -153,9 +150,8 @@ impl Detector {
         sums.map(|sum| sum / count.max(1.0))
     }
 
-    /// What the sound is where it is rather no music.
-    pub fn other<'a>(&self, windows: impl Iterator<Item = &'a [f32]>) -> Option<NotMusic> {
-        let [music, speech, noise] = self.probabilities(windows);
+    /// What a sound of these probabilities (music, speech, noise) is, where it is rather no music.
+    pub fn other([music, speech, noise]: [f32; 3]) -> Option<NotMusic> {
         match () {
             () if music >= 0.5 => None,
             () if speech > noise => Some(NotMusic::Speech),
@@ -268,7 +264,11 @@ mod tests {
         };
         let verdict = |corner, score| {
             let windows = around(corner, 3);
-            rules.judge(score, windows.iter().map(Vec::as_slice))
+            let detector = rules.detector.as_ref().unwrap();
+            rules.judge(
+                score,
+                Some(detector.probabilities(windows.iter().map(Vec::as_slice))),
+            )
         };
         assert_eq!(verdict(music, 0.8), Verdict::Sure);
         assert_eq!(verdict(music, 0.4), Verdict::NotSure);

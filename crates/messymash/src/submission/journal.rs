@@ -1,17 +1,16 @@
 //! What was heard already: one line for each sound and model, so that stopped work goes on.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::Result;
 use crate::ast::Precision;
 use crate::classifier::ClassifyOptions;
 use crate::dataset::Stamp;
-use crate::{Error, Result};
+use crate::journal::{Lines, print, text_of};
 
 /// The first line, by which a journal is known.
 const HEAD: &str = "{\"messymash\":\"journal of scores\",\"version\":1}\n";
@@ -41,105 +40,63 @@ impl Key {
 /// Scores on disk, appended line by line; a line that was cut off when a process died is passed over.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
-    /// Locked as long as it is open: two processes would mix their lines.
-    file: File,
-    scores: HashMap<(PathBuf, Key), (Stamp, Vec<f32>)>,
+    lines: Lines<Line>,
+    /// Places of the lines, by sound and model.
+    places: HashMap<u128, u64>,
 }
 
 /// A line.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Line {
-    file: PathBuf,
+    file: String,
     #[serde(flatten)]
     stamp: Stamp,
     model: Key,
     scores: Vec<f32>,
 }
 
+impl Line {
+    fn print(&self) -> u128 {
+        print(&[self.file.as_bytes(), self.model.0.as_bytes()])
+    }
+}
+
 impl Journal {
     /// Opens a journal, or begins one.
     ///
     /// # Errors
-    /// [`Error::Config`] if another process has it open or the file is no journal; [`Error::Io`] if it cannot be written.
+    /// [`Error::Config`](crate::Error::Config) if another process has it open or the file is no journal;
+    /// [`Error::Io`](crate::Error::Io) if it cannot be written.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = || Error::io(path);
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(path)
-            .map_err(failed())?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let message =
-                    "is in use: another process works at the same output. Wait for it, or choose another";
-                return Err(Error::Config(format!("{} {message}", path.display())));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed()(error)),
-        }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(failed())?;
-        // A process may have died while it began the journal.
-        if HEAD.as_bytes().starts_with(&bytes) && bytes.len() < HEAD.len() {
-            file.set_len(0).map_err(failed())?;
-            file.write_all(HEAD.as_bytes()).map_err(failed())?;
-        } else if !bytes.starts_with(HEAD.as_bytes()) {
-            return Err(Error::Config(format!(
-                "{} is in the way: it is no journal of scores of this version. Choose another output, or remove it",
-                path.display()
-            )));
-        }
-        let whole = bytes
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |end| end + 1);
-        if (HEAD.len()..bytes.len()).contains(&whole) {
-            file.set_len(whole as u64).map_err(failed())?;
-        }
-        file.seek(SeekFrom::End(0)).map_err(failed())?;
-        let lines = bytes[..whole].split(|&byte| byte == b'\n').skip(1);
-        let scores = lines
-            .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
-            .map(|line| ((line.file, line.model), (line.stamp, line.scores)))
-            .collect();
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            scores,
-        })
+        let mut places = HashMap::new();
+        let lines = Lines::open(path, HEAD, |place, line: Line| {
+            places.insert(line.print(), place);
+        })?;
+        Ok(Self { lines, places })
     }
 
     /// The scores of a file by a model, if the file has not changed since.
-    pub fn get(&self, sound: &Path, stamp: Stamp, model: &Key) -> Option<&[f32]> {
-        let (then, scores) = self.scores.get(&(text(sound), model.clone()))?;
-        (*then == stamp).then_some(scores)
+    pub fn get(&self, sound: &Path, stamp: Stamp, model: &Key) -> Option<Vec<f32>> {
+        let print = print(&[text_of(sound).as_bytes(), model.0.as_bytes()]);
+        let line = self.lines.at(*self.places.get(&print)?).ok()?;
+        (line.stamp == stamp).then_some(line.scores)
     }
 
     /// Notes scores, which must be finite; they are in the file when this returns.
     ///
     /// # Errors
-    /// [`Error::Io`] if they cannot be written.
+    /// [`Error::Io`](crate::Error::Io) if they cannot be written.
     pub fn put(&mut self, sound: &Path, stamp: Stamp, model: &Key, scores: Vec<f32>) -> Result<()> {
         let line = Line {
-            file: text(sound),
+            file: text_of(sound),
             stamp,
             model: model.clone(),
             scores,
         };
-        let mut bytes = serde_json::to_vec(&line).map_err(|e| Error::io(&self.path)(e.into()))?;
-        bytes.push(b'\n');
-        self.file.write_all(&bytes).map_err(Error::io(&self.path))?;
-        self.scores.insert((line.file, line.model), (stamp, line.scores));
+        let place = self.lines.append(&line)?;
+        self.places.insert(line.print(), place);
         Ok(())
     }
-}
-
-/// JSON holds Unicode only; other names are written as they are shown.
-fn text(path: &Path) -> PathBuf {
-    PathBuf::from(path.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -164,11 +121,7 @@ mod tests {
         assert!(Journal::open(&path).unwrap_err().to_string().contains("in use"));
         drop(journal);
         let journal = Journal::open(&path).unwrap();
-        assert_eq!(
-            journal.get(sound, stamp, &key("a")),
-            Some(&scores[..]),
-            "bit for bit"
-        );
+        assert_eq!(journal.get(sound, stamp, &key("a")), Some(scores), "bit for bit");
         assert_eq!(journal.get(sound, stamp, &key("b")), None);
         assert_eq!(journal.get(sound, Stamp { size: 8, ..stamp }, &key("a")), None);
         assert_eq!(
