@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check check-events check-python deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
+.PHONY: test check check-events check-python check-cluster deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -19,6 +19,9 @@ check-events:    ## what `train` logs, read by TensorBoard; installs it into tar
 
 check-python:    ## the Python package: built as by `pip install .`, its tests, its types; installs pytest, mypy and beets into target/
 	tools/check_python.sh
+
+check-cluster:   ## check-python, and `messymash.ray` on a local cluster of which a node is killed; installs Ray, 300 MB, into target/
+	tools/check_python.sh --cluster
 
 reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
 	cargo build --release
