@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +24,9 @@ from .errors import ConfigError, Error
 
 #: What is taken for sound, where a folder is given.
 EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".aif", ".aiff", ".caf")
+
+#: Files that an actor reads at once.
+READERS = 4
 
 #: One row for each file. Either `label`, `score` and `scores` or `error_code` and `error` are null.
 SCHEMA = pa.schema(
@@ -61,15 +65,18 @@ class Hear:
 
     def hear(self, paths: Sequence[str]) -> pa.Table:
         """A row for each path."""
-        sounds: list[bytes] = []
-        unread: dict[int, Exception] = {}
-        for number, path in enumerate(paths):
-            try:
-                sounds.append(read(path))
-            except (OSError, ValueError) as error:  # what arrow's filesystems raise
-                unread[number] = error
-        heard = iter(self.classifier(sounds, timeline=True, on_error="return", **self.hearing))
-        rows = [row(path, unread[n] if n in unread else next(heard)) for n, path in enumerate(paths)]
+        # The next files are read while these are heard; memory holds twice that many, however large a partition is.
+        together = 8 * self.classifier.num_threads
+        chunks = [paths[first : first + together] for first in range(0, len(paths), together)]
+        rows: list[dict[str, Any]] = []
+        with ThreadPoolExecutor(READERS) as readers:
+            ahead = [readers.submit(read, path) for path in chunks[0]]
+            for number, chunk in enumerate(chunks):
+                here = [future.result() for future in ahead]
+                ahead = [readers.submit(read, path) for path in chunks[number + 1]] if number + 1 < len(chunks) else []
+                sounds = [sound for sound in here if isinstance(sound, bytes)]
+                heard = iter(self.classifier(sounds, timeline=True, on_error="return", **self.hearing))
+                rows += [row(path, next(heard) if isinstance(s, bytes) else s) for path, s in zip(chunk, here)]
         return pa.Table.from_pylist(rows, SCHEMA)
 
 
@@ -96,12 +103,16 @@ def filesystem(address: str) -> tuple[fs.FileSystem, str]:
     return fs.LocalFileSystem(), os.path.abspath(address)
 
 
-def read(address: str) -> bytes:
-    """The bytes of a file."""
-    system, path = filesystem(address)
-    with system.open_input_stream(path) as stream:
-        data: bytes = stream.read()
-    return data
+def read(address: str) -> bytes | Exception:
+    """The bytes of a file, or why there are none."""
+    try:
+        system, path = filesystem(address)
+        # As it lies there: arrow would unpack what is called .gz.
+        with system.open_input_stream(path, compression=None) as stream:
+            data: bytes = stream.read()
+        return data
+    except (OSError, ValueError) as error:  # what arrow's file systems raise
+        return error
 
 
 def write_whole(table: pa.Table, output: str, name: str) -> None:
