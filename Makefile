@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check check-events check-tags package deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
+.PHONY: test check check-events check-tags check-python check-cluster package deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -24,9 +24,16 @@ check-tags:      ## what `tag` writes, read by mutagen, mediafile and libsndfile
 package:         ## the three crates as they would be published: none over 10 MB, the library compiled from its package alone
 	tools/check_packages.sh
 
+check-python:    ## the Python package: built as by `pip install .`, its tests, its types; installs pytest, mypy and beets into target/
+	tools/check_python.sh
+
+check-cluster:   ## check-python, and `messymash.ray` on a local cluster of which a node is killed; installs Ray, 300 MB, into target/
+	tools/check_python.sh --cluster
+
 reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
 	cargo build --release
 	tools/reference.sh
+	tools/reference_wheel.sh
 
 bench-peers:     ## speed beside OpenVINO, torch and others, on a machine that does nothing else (see docs/benchmarks.md)
 	cargo build --release
@@ -54,5 +61,6 @@ sample:          ## the free sound in samples/, made again (needs numpy and soun
 golden:          ## the golden files of the tests, made again (needs the packages of `make reference`, and ffmpeg)
 	tools/reference.sh golden_features.py
 	tools/reference.sh golden_model.py
+	tools/reference.sh golden_pipeline.py
 	tools/reference.sh golden_resample.py
 	tools/golden_audio.sh

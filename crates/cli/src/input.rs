@@ -119,6 +119,7 @@ impl WindowArgs {
             },
             limits,
             batch: self.batch,
+            ..ClassifyOptions::default()
         };
         options.check()?;
         Ok(options)

@@ -50,7 +50,7 @@ pub fn fingerprint(model: Option<&Path>) -> Result<String> {
 pub struct Prediction {
     /// The genre.
     pub label: String,
-    /// Softmax probability, in [0, 1]; all labels' sum to 1.
+    /// Softmax probability, in [0, 1]; all labels' sum to 1. With another [`ScoreFunction`], what that gives.
     pub score: f32,
 }
 
@@ -136,6 +136,36 @@ pub enum Tail {
     Pad,
 }
 
+/// What makes scores of a window's logits; `transformers` calls it `function_to_apply`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreFunction {
+    /// Probabilities that sum to 1: one label is right.
+    Softmax,
+    /// A probability for each label by itself: several may be right.
+    Sigmoid,
+    /// The logits as they are.
+    None,
+}
+
+impl ScoreFunction {
+    /// What `transformers` applies where nothing is asked for: by the `problem_type` of `config.json`.
+    fn of(problem_type: Option<&str>) -> Self {
+        match problem_type {
+            Some("regression") => Self::None,
+            Some("multi_label_classification") => Self::Sigmoid,
+            _ => Self::Softmax,
+        }
+    }
+
+    fn apply(self, scores: &mut [f32]) {
+        match self {
+            Self::Softmax => softmax(scores),
+            Self::Sigmoid => scores.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
+            Self::None => {}
+        }
+    }
+}
+
 /// How a sound is classified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassifyOptions {
@@ -143,6 +173,9 @@ pub struct ClassifyOptions {
     pub windows: Windows,
     /// What fills a window that the sound does not; of no account with [`Windows::First`], which pads.
     pub tail: Tail,
+    /// What makes scores of the logits. `None`: softmax, unless the model's `config.json` has a `problem_type` that asks
+    /// for something else, as in `transformers`.
+    pub function: Option<ScoreFunction>,
     /// What is accepted as sound.
     pub limits: AudioLimits,
     /// Windows computed at once: more takes more memory. `None`: as many as is fast on the threads there are.
@@ -154,6 +187,7 @@ impl Default for ClassifyOptions {
         Self {
             windows: Windows::All { hop: 10.24 },
             tail: Tail::default(),
+            function: None,
             limits: AudioLimits::default(),
             batch: None,
         }
@@ -352,7 +386,7 @@ impl Classifier {
         options: &ClassifyOptions,
         progress: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<Predictions> {
-        Ok(self.predictions(self.listen(stream, options, progress)?))
+        Ok(self.predictions(self.listen(stream, options, progress)?, self.function(options)))
     }
 
     /// What the model says of each window, as [`Classifier::classify_stream`] hears them.
@@ -374,7 +408,7 @@ impl Classifier {
         let mut windows = Vec::new();
         let mut room = Workspace::default();
         let mut hear = |batch: Batch| {
-            self.hear(&batch, rate, &mut room, &mut windows)?;
+            self.hear(&batch, &mut room, &mut windows)?;
             progress(batch.heard as f64 / f64::from(rate))
         };
         if threads == 1 {
@@ -413,16 +447,16 @@ impl Classifier {
     }
 
     /// Scores from logits, their mean, and what to make of it.
-    fn predictions(&self, heard: Heard) -> Predictions {
-        let windows: Vec<WindowPredictions> =
-            heard.windows.iter().map(|window| self.scored(window)).collect();
+    fn predictions(&self, heard: Heard, function: ScoreFunction) -> Predictions {
+        let scored = heard.windows.iter().map(|window| self.scored(window, function));
+        let windows: Vec<WindowPredictions> = scored.collect();
         let predictions = self.mean(&windows);
         let kinds = self
             .detector()
             .map(|detector| detector.probabilities(heard.windows.iter().map(|window| &window.pooled[..])));
         Predictions {
             seconds: heard.seconds,
-            verdict: self.verdict(&predictions, kinds, &heard.warnings),
+            verdict: self.verdict((&predictions, function), kinds, &heard.warnings),
             predictions,
             windows,
             warnings: heard.warnings,
@@ -430,9 +464,9 @@ impl Classifier {
     }
 
     /// The scores of a window.
-    fn scored(&self, window: &HeardWindow) -> WindowPredictions {
+    fn scored(&self, window: &HeardWindow, function: ScoreFunction) -> WindowPredictions {
         let mut scores = window.logits.clone();
-        softmax(&mut scores);
+        function.apply(&mut scores);
         WindowPredictions {
             start: window.start,
             end: window.end,
@@ -445,19 +479,31 @@ impl Classifier {
         self.loaded.verdict.as_ref()?.detector.as_ref()
     }
 
-    /// What to make of an answer: all labels by falling score, the probabilities of music, speech and noise, and what is to be said of
-    /// the sound.
+    /// What makes scores of the logits.
+    fn function(&self, options: &ClassifyOptions) -> ScoreFunction {
+        let problem_type = self.model().config().problem_type.as_deref();
+        options
+            .function
+            .unwrap_or_else(|| ScoreFunction::of(problem_type))
+    }
+
+    /// What to make of an answer: all labels by falling score and what made the scores, the probabilities of music, speech and noise, and
+    /// what is to be said of the sound. Whether it is sure, only scores that are probabilities of one label tell.
     fn verdict(
         &self,
-        predictions: &[Prediction],
+        (predictions, function): (&[Prediction], ScoreFunction),
         kinds: Option<[f32; 3]>,
         warnings: &[Warning],
     ) -> Option<Verdict> {
         if warnings.iter().any(|warning| warning.code == "silence") {
             return Some(Verdict::NotMusic(NotMusic::Silence));
         }
-        let best = predictions.first().map_or(0.0, |p| p.score);
-        Some(self.loaded.verdict.as_ref()?.judge(best, kinds))
+        match (function, predictions.first()) {
+            (ScoreFunction::Softmax, Some(best)) => {
+                Some(self.loaded.verdict.as_ref()?.judge(best.score, kinds))
+            }
+            _ => kinds.and_then(Detector::other).map(Verdict::NotMusic),
+        }
     }
 
     /// The next windows and their features; `None` at the end.
@@ -481,16 +527,11 @@ impl Classifier {
     }
 
     /// What the model says of some windows, appended to `windows`.
-    fn hear(
-        &self,
-        batch: &Batch,
-        rate: u32,
-        room: &mut Workspace,
-        windows: &mut Vec<HeardWindow>,
-    ) -> Result<()> {
+    fn hear(&self, batch: &Batch, room: &mut Workspace, windows: &mut Vec<HeardWindow>) -> Result<()> {
         let outputs = self.model().outputs(&batch.input_values, room)?;
         let logits = outputs.logits.chunks_exact(self.labels.len());
         let tokens = outputs.pooled.chunks_exact(self.model().config().hidden_size);
+        let rate = self.extractor().sampling_rate;
         let seconds = |samples: usize| samples as f64 / f64::from(rate);
         for ((&(start, end), logits), pooled) in batch.places.iter().zip(logits).zip(tokens) {
             windows.push(HeardWindow {

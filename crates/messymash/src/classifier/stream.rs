@@ -3,7 +3,10 @@
 use std::borrow::Borrow;
 
 use super::windows::{Cutter, Window};
-use super::{Classifier, ClassifyOptions, Prediction, Predictions, WindowPredictions, Windows, short_clip};
+use super::{
+    Classifier, ClassifyOptions, Prediction, Predictions, ScoreFunction, WindowPredictions, Windows,
+    short_clip,
+};
 use crate::ast::Workspace;
 use crate::audio::Pushed;
 use crate::{Result, Warning};
@@ -50,6 +53,7 @@ pub struct StreamClassifier<C: Borrow<Classifier>> {
     sound: Pushed,
     cutter: Cutter,
     windows: Windows,
+    function: ScoreFunction,
     /// Windows heard, and the sum of their scores by class index.
     heard: usize,
     sums: Vec<f64>,
@@ -68,12 +72,14 @@ impl<C: Borrow<Classifier>> StreamClassifier<C> {
         let extractor = classifier.borrow().extractor();
         let sound = Pushed::new(sample_rate, channels, extractor.sampling_rate, &options.limits)?;
         let cutter = Cutter::new(extractor.window_samples(), extractor.sampling_rate, options)?;
+        let function = classifier.borrow().function(options);
         let sums = vec![0.0; classifier.borrow().labels().len()];
         Ok(Self {
             classifier,
             sound,
             cutter,
             windows: options.windows,
+            function,
             heard: 0,
             sums,
             kinds: [0.0; 3],
@@ -136,7 +142,7 @@ impl<C: Borrow<Classifier>> StreamClassifier<C> {
         let kinds = classifier.detector().map(|_| self.kinds.map(|sum| sum / count));
         Ok(Predictions {
             seconds,
-            verdict: classifier.verdict(&predictions, kinds, &warnings),
+            verdict: classifier.verdict((&predictions, self.function), kinds, &warnings),
             predictions,
             windows,
             warnings,
@@ -160,9 +166,8 @@ impl<C: Borrow<Classifier>> StreamClassifier<C> {
     fn hear(&mut self, window: Window, told: &mut Vec<WindowPredictions>) -> Result<()> {
         let classifier = self.classifier.borrow();
         let batch = classifier.batch(&[window], self.cutter.heard)?;
-        let rate = classifier.extractor().sampling_rate;
         let mut heard = Vec::new();
-        classifier.hear(&batch, rate, &mut self.room, &mut heard)?;
+        classifier.hear(&batch, &mut self.room, &mut heard)?;
         for window in &heard {
             if let Some(detector) = classifier.detector() {
                 let kinds = detector.probabilities(std::iter::once(&window.pooled[..]));
@@ -170,7 +175,11 @@ impl<C: Borrow<Classifier>> StreamClassifier<C> {
             }
         }
         let before = told.len();
-        told.extend(heard.iter().map(|window| classifier.scored(window)));
+        told.extend(
+            heard
+                .iter()
+                .map(|window| classifier.scored(window, self.function)),
+        );
         for prediction in told[before..].iter().flat_map(|window| &window.predictions) {
             let index = classifier
                 .labels()

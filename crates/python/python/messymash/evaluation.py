@@ -1,0 +1,51 @@
+"""How good a model is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+from . import _native
+from .classifier import Classifier
+from .mashups import _data, _Paths
+
+
+def evaluate(
+    classifier: Classifier,
+    data: _Paths = (),
+    *,
+    songs: str | os.PathLike[str] | None = None,
+    protocol: Literal["unseen-songs", "new-mashups"] | None = None,
+    split: str | os.PathLike[str] | None = None,
+    mashups: int | None = None,
+    seed: int = 1000,
+    noise: _Paths = (),
+    allow_missing_stems: bool = False,
+    options: dict[str, Any] | None = None,
+    windows: Literal["all", "first"] = "all",
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[str, Any]:
+    """Judges a model by mashups of `data`, or by whole labelled `songs` (`songs/<genre>/<file>`).
+
+    With a `protocol`, by 2,000 mashups that are the same for the same data, of songs and noise that the training never heard
+    ("unseen-songs") or of training songs in unheard noise ("new-mashups"). What the model was trained on is read from the
+    `split.json` beside it, or `split`; what would leak is refused with a `ConfigError`. Without a protocol: by 1,000 mashups
+    of everything in `data`. `mashups` and `seed` ask for others. `progress` is told how many of how many are done.
+
+    Returns `{"measures": ..., "evaluation": ...}`: measures are macro F1 and accuracy, each with its 95 % interval
+    (`{"value", "low", "high"}`), figures by genre, by signal-to-noise ratio and by number of noises, calibration, confusion;
+    the evaluation is every answer.
+    """
+    judging = {
+        "data": _data(data, noise, allow_missing_stems),
+        "songs": None if songs is None else os.fspath(songs),
+        "protocol": protocol,
+        "split": None if split is None else os.fspath(split),
+        "mashups": mashups,
+        "seed": seed,
+        "options": json.dumps(options or {}),
+        "hearing": {"windows": windows, "hop": 10.24, "tail": "shift", "function_to_apply": None, "max_seconds": None},
+    }
+    return cast(dict[str, Any], json.loads(_native.evaluate(classifier._native, judging, progress)))

@@ -1,0 +1,242 @@
+"""Many files on many machines: `messymash` on Ray Data. `pip install 'messymash[ray]'`; see docs/cluster.md.
+
+    python -m messymash.ray s3://bucket/songs s3://bucket/predictions
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as fs
+import pyarrow.parquet as pq
+import ray
+
+from .classifier import Classifier
+from .errors import ConfigError, Error
+
+#: What is taken for sound, where a folder is given.
+EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".aif", ".aiff", ".caf")
+
+#: Files that an actor reads at once.
+READERS = 4
+
+#: One row for each file. Either `label`, `score` and `scores` or `error_code` and `error` are null.
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("score", pa.float32()),
+        ("scores", pa.map_(pa.string(), pa.float32())),
+        ("seconds", pa.float64()),
+        ("warnings", pa.list_(pa.string())),
+        ("error_code", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+
+
+class Hear:
+    """What an actor does: one model, loaded once; partitions of paths to files of rows."""
+
+    def __init__(self, model: str | None, hearing: dict[str, Any], output: str) -> None:
+        # Ray sets OMP_NUM_THREADS to the CPUs that this actor was given, and the classifier keeps to it.
+        self.classifier = Classifier() if model is None else Classifier.from_pretrained(model)
+        self.hearing = hearing
+        self.output = output
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """Hears the partitions of a batch, and writes each as one file, whole or not at all."""
+        written, rows, failed = [], [], []
+        for name, paths in zip(batch["partition"], batch["paths"]):
+            table = self.hear(json.loads(paths))
+            write_whole(table, self.output, str(name))
+            written.append(str(name))
+            rows.append(table.num_rows)
+            failed.append(table.num_rows - table["error"].null_count)
+        return {"partition": written, "rows": rows, "failed": failed}
+
+    def hear(self, paths: Sequence[str]) -> pa.Table:
+        """A row for each path."""
+        # The next files are read while these are heard; memory holds twice that many, however large a partition is.
+        together = 8 * self.classifier.num_threads
+        chunks = [paths[first : first + together] for first in range(0, len(paths), together)]
+        rows: list[dict[str, Any]] = []
+        with ThreadPoolExecutor(READERS) as readers:
+            ahead = [readers.submit(read, path) for path in chunks[0]]
+            for number, chunk in enumerate(chunks):
+                here = [future.result() for future in ahead]
+                ahead = [readers.submit(read, path) for path in chunks[number + 1]] if number + 1 < len(chunks) else []
+                sounds = [sound for sound in here if isinstance(sound, bytes)]
+                heard = iter(self.classifier(sounds, timeline=True, on_error="return", **self.hearing))
+                rows += [row(path, next(heard) if isinstance(s, bytes) else s) for path, s in zip(chunk, here)]
+        return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def row(path: str, answer: Any) -> dict[str, Any]:
+    """The row of a file."""
+    if isinstance(answer, Exception):
+        return {"path": path, "error_code": answer.code if isinstance(answer, Error) else "io", "error": str(answer)}
+    predictions = answer["predictions"]
+    return {
+        "path": path,
+        "label": predictions[0]["label"],
+        "score": predictions[0]["score"],
+        "scores": [(p["label"], p["score"]) for p in predictions],
+        "seconds": answer["seconds"],
+        "warnings": [warning["code"] for warning in answer["warnings"]],
+    }
+
+
+def filesystem(address: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or address (`s3://`, `gs://`, `hdfs://`, ...), and the path in it."""
+    if "://" in address:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(address)
+        return found
+    return fs.LocalFileSystem(), os.path.abspath(address)
+
+
+def read(address: str) -> bytes | Exception:
+    """The bytes of a file, or why there are none."""
+    try:
+        system, path = filesystem(address)
+        # As it lies there: arrow would unpack what is called .gz.
+        with system.open_input_stream(path, compression=None) as stream:
+            data: bytes = stream.read()
+        return data
+    except (OSError, ValueError) as error:  # what arrow's file systems raise
+        return error
+
+
+def write_whole(table: pa.Table, output: str, name: str) -> None:
+    """`output/name.parquet`, which is there whole or not at all. Who writes it twice writes the same."""
+    system, folder = filesystem(output)
+    final, part = f"{folder}/{name}.parquet", f"{folder}/.{name}.part"
+    system.create_dir(folder, recursive=True)
+    if isinstance(system, fs.LocalFileSystem):
+        pq.write_table(table, part, filesystem=system)
+        system.move(part, final)
+    else:
+        # Object stores show a file when it is complete.
+        pq.write_table(table, final, filesystem=system)
+
+
+def listed(inputs: str | Sequence[str]) -> list[str]:
+    """Sound files at and below folders (files are taken as they are), sorted, each once."""
+    addresses: set[str] = set()
+    for address in [inputs] if isinstance(inputs, str) else inputs:
+        system, path = filesystem(address)
+        if system.get_file_info(path).type != fs.FileType.Directory:
+            addresses.add(address)
+            continue
+        prefix = address.rstrip("/")
+        for info in system.get_file_info(fs.FileSelector(path, recursive=True)):
+            hidden = info.base_name.startswith(".")
+            if info.type == fs.FileType.File and info.path.lower().endswith(EXTENSIONS) and not hidden:
+                addresses.add(prefix + "/" + info.path[len(path.rstrip("/")) :].lstrip("/"))
+    return sorted(addresses)
+
+
+def partitions(paths: Sequence[str], size: int, key: str) -> Iterator[tuple[str, Sequence[str]]]:
+    """Pieces of `size` paths, and a name for each that follows from its paths and from `key`: how they are heard."""
+    for number, first in enumerate(range(0, len(paths), size)):
+        some = paths[first : first + size]
+        digest = hashlib.sha256("\n".join([key, *some]).encode("utf-8", "surrogateescape")).hexdigest()
+        yield f"part-{number:07}-{digest[:16]}", some
+
+
+def classify(
+    inputs: str | Sequence[str],
+    output: str,
+    *,
+    model: str | None = None,
+    actors: int | tuple[int, int] = 1,
+    cpus_per_actor: float = 1,
+    partition_size: int = 256,
+    hearing: dict[str, Any] | None = None,
+) -> dict[str, int]:
+    """Hears every sound file of `inputs`, and writes Parquet files of one row for each (`SCHEMA`) to the folder `output`.
+
+    `inputs`: folders or files, paths or addresses that pyarrow knows (`s3://`, `gs://`, `hdfs://`); `actors`: how many models are
+    at work, or (least, most); each has the threads of `cpus_per_actor`. `hearing`: arguments of `Classifier.__call__`, such as
+    `{"windows": "first", "max_seconds": 3600}`. `model` must be where every node finds it.
+
+    A file that cannot be heard is a row with its error. Each partition of `partition_size` files is one Parquet file, written
+    whole and named after its paths, the model and `hearing`: what is there already is not done again, so a run that
+    was stopped goes on, and a node that dies costs the partitions it was at work on.
+
+    Returns `{"files", "partitions", "skipped", "rows", "failed"}`: skipped are partitions done before, the last two are of
+    this run. Raises `ConfigError` where there is no file.
+    """
+    if partition_size < 1:
+        raise ConfigError(f"partition_size is {partition_size}; it must be 1 or more")
+    hearing = hearing or {}
+    loaded = Classifier(num_threads=1) if model is None else Classifier.from_pretrained(model, num_threads=1)
+    key = json.dumps([loaded.fingerprint(), hearing], sort_keys=True)
+    del loaded
+    paths = listed(inputs)
+    if not paths:
+        raise ConfigError(f"there are no sound files in {inputs}; they are known by their extension ({', '.join(EXTENSIONS)})")
+    system, folder = filesystem(output)
+    system.create_dir(folder, recursive=True)
+    done = {info.base_name for info in system.get_file_info(fs.FileSelector(folder))}
+    everything = list(partitions(paths, partition_size, key))
+    wanted = [
+        {"partition": name, "paths": json.dumps(list(some))} for name, some in everything if f"{name}.parquet" not in done
+    ]
+    report = {"files": len(paths), "partitions": len(everything), "skipped": len(everything) - len(wanted)}
+    if not wanted:
+        return report | {"rows": 0, "failed": 0}
+    least, most = (actors, actors) if isinstance(actors, int) else actors
+    heard = ray.data.from_items(wanted, override_num_blocks=len(wanted)).map_batches(
+        Hear,
+        fn_constructor_args=(model, hearing, output),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
+        num_cpus=cpus_per_actor,
+        max_restarts=-1,
+        max_task_retries=-1,
+    )
+    told = heard.take_all()
+    return report | {"rows": sum(t["rows"] for t in told), "failed": sum(t["failed"] for t in told)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: `python -m messymash.ray`."""
+    parser = argparse.ArgumentParser(prog="python -m messymash.ray", description="Hears many files on a Ray cluster.")
+    parser.add_argument("inputs", nargs="+", help="folders or files: paths, s3://, gs://, hdfs://")
+    parser.add_argument("output", help="the folder for Parquet files")
+    parser.add_argument("--model", help="a model directory that every node finds (default: the bundled model)")
+    parser.add_argument("--actors", type=int, default=1, help="models at work at once (default: 1)")
+    parser.add_argument("--cpus-per-actor", type=float, default=1, help="threads of each (default: 1)")
+    parser.add_argument("--partition-size", type=int, default=256, help="files in a Parquet file (default: 256)")
+    parser.add_argument("--windows", choices=["all", "first"], default="all", help="the whole file, or its first ten seconds")
+    parser.add_argument("--address", help="the cluster (default: RAY_ADDRESS, else this machine alone)")
+    asked = parser.parse_args(arguments)
+    try:
+        ray.init(address=asked.address, ignore_reinit_error=True)
+        report = classify(
+            asked.inputs,
+            asked.output,
+            model=asked.model,
+            actors=asked.actors,
+            cpus_per_actor=asked.cpus_per_actor,
+            partition_size=asked.partition_size,
+            hearing={"windows": asked.windows},
+        )
+    except Error as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
