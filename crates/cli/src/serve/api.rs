@@ -62,7 +62,7 @@ pub fn hear(
     task: &Task,
     heard: Heard<'_>,
 ) -> Result<Predictions> {
-    super::hooks::work(sound, task);
+    super::hooks::work(sound, task)?;
     let stream = stream(service, sound, task)?;
     let total = stream.expected_seconds();
     let predictions = service

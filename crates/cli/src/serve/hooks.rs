@@ -6,16 +6,20 @@ use hyper::body::Bytes;
 use super::queue::Task;
 
 #[cfg(not(debug_assertions))]
-pub fn work(_: &Bytes, _: &Task) {}
+pub fn work(_: &Bytes, _: &Task) -> messymash::Result<()> {
+    Ok(())
+}
 
 /// With `MESSYMASH_TEST_HOOKS` set, a body may command the worker: `test: panic`, or `test: wait`, until nobody waits for it.
 #[cfg(debug_assertions)]
-pub fn work(sound: &Bytes, task: &Task) {
+pub fn work(sound: &Bytes, task: &Task) -> messymash::Result<()> {
     if std::env::var_os("MESSYMASH_TEST_HOOKS").is_none() {
-        return;
+        return Ok(());
     }
     assert!(&sound[..] != b"test: panic", "as the test wants");
-    while sound[..] == *b"test: wait" && task.check().is_ok() {
+    while sound[..] == *b"test: wait" {
+        task.check()?;
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+    Ok(())
 }

@@ -185,7 +185,7 @@ impl Queue {
         if timeout(self.queue_timeout, begun).await.is_err() {
             return Err(self.overloaded("The service is busy; your turn has not come in time."));
         }
-        let late = |_| {
+        let late = || {
             let message = format!(
                 "The answer took longer than {} s. Send a shorter sound.",
                 self.deadline.as_secs_f64()
@@ -193,10 +193,13 @@ impl Queue {
             Problem::new(Kind::Deadline, message)
         };
         let left = self.deadline.saturating_sub(came.elapsed());
-        match timeout(left, given).await.map_err(late)? {
-            Ok(result) => result,
+        match timeout(left, given).await {
+            Err(_) => Err(late()),
+            // The worker saw first that it is late.
+            Ok(Ok(Err(problem))) if problem.kind == Kind::Deadline => Err(late()),
+            Ok(Ok(result)) => result,
             // The worker is gone without a word.
-            Err(_) => Err(Problem::internal()),
+            Ok(Err(_)) => Err(Problem::internal()),
         }
     }
 

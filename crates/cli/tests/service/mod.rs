@@ -1,5 +1,5 @@
 //! The service as a process, and a client that says exactly what a test wants said.
-#![allow(dead_code, clippy::unwrap_used)] // each test binary uses a part; a failed unwrap is a failed test
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // each test binary uses a part; a failed unwrap is a failed test
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
