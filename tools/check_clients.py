@@ -11,7 +11,6 @@ os.environ.update(HF_HUB_OFFLINE="0", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_ANALY
 
 from gradio_client import Client, handle_file  # noqa: E402
 from huggingface_hub import InferenceClient  # noqa: E402
-from huggingface_hub.errors import HfHubHTTPError  # noqa: E402
 
 URL = sys.argv[1]
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +21,7 @@ def refused(what, *needles):
     """What a person sees of a refusal."""
     try:
         what()
-    except (HfHubHTTPError, ValueError, RuntimeError, Exception) as error:  # gradio's AppError is none of the others
+    except Exception as error:  # each client has its own
         text = str(error)
         missing = [needle for needle in needles if needle not in text]
         assert not missing, (missing, text)
@@ -50,7 +49,7 @@ def hugging_face():
 
 def gradio():
     client = Client(f"{URL}/", verbose=False)
-    assert "/predict" in str(client.view_api(return_format="dict")["named_endpoints"])
+    assert "/predict" in str(client.view_api(return_format="dict", print_info=False)["named_endpoints"])
     answer = client.predict(handle_file(str(SOUND)), api_name="/predict")
     assert answer["label"] == "metal" and len(answer["confidences"]) == 10, answer
     assert set(answer["confidences"][0]) == {"label", "confidence"}

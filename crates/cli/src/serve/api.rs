@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, HeaderValue};
 use hyper::http::request::Parts;
+use messymash::ast::inference::Rollout;
 use messymash::audio::AudioStream;
 use messymash::classifier::{ClassifyOptions, Look, Predictions, Segment, Windows};
 use serde::Serialize;
@@ -257,9 +258,16 @@ pub async fn attention(service: &Arc<Service>, parts: &Parts, body: &mut Incomin
     })
     .await?;
     let (start, end) = (look.start, look.end);
-    Ok(ok(
-        &json!({"start": start, "end": end, "rows": rollout.rows, "columns": rollout.columns, "values": rollout.values}),
-    ))
+    Ok(ok(&Seen { start, end, rollout }))
+}
+
+/// The documented JSON; numbers as they are, which `json!` would widen.
+#[derive(Serialize)]
+struct Seen {
+    start: f64,
+    end: f64,
+    #[serde(flatten)]
+    rollout: Rollout,
 }
 
 /// The window of the request's sound that begins at `start`, and what `see` makes of it.

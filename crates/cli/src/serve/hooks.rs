@@ -17,9 +17,11 @@ pub fn work(sound: &Bytes, task: &Task) -> messymash::Result<()> {
         return Ok(());
     }
     assert!(&sound[..] != b"test: panic", "as the test wants");
-    while sound[..] == *b"test: wait" {
-        task.check()?;
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    if sound[..] == *b"test: wait" {
+        loop {
+            task.check()?;
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
     Ok(())
 }

@@ -196,11 +196,10 @@ impl Service {
         id: &str,
     ) -> Result<Answer> {
         let headers = &parts.headers;
-        if let (Some(key), false) = (&self.key, route.is_open()) {
-            if !key.is_in(headers) {
-                let message = "This service asks for a key: send Authorization: Bearer KEY.";
-                return Err(Problem::new(Kind::Unauthorized, message));
-            }
+        let asked = self.key.as_ref().filter(|_| !route.is_open());
+        if asked.is_some_and(|key| !key.is_in(headers)) {
+            let message = "This service asks for a key: send Authorization: Bearer KEY.";
+            return Err(Problem::new(Kind::Unauthorized, message));
         }
         if route.is_work() {
             self.accepting()?;
