@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check check-events check-tags check-python check-cluster package deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
+.PHONY: test check check-events check-tags check-python check-cluster check-clients package load deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -29,6 +29,14 @@ check-python:    ## the Python package: built as by `pip install .`, its tests, 
 
 check-cluster:   ## check-python, and `messymash.ray` on a local cluster of which a node is killed; installs Ray, 300 MB, into target/
 	tools/check_python.sh --cluster
+
+check-clients:   ## the service asked by its real clients and by schemathesis; installs them into target/ (see docs/serving.md)
+	cargo build --release
+	tools/check_clients.sh
+
+load:            ## the service under load, beside FastAPI and transformers, on a machine that does nothing else (see docs/serving.md)
+	cargo build --release
+	tools/reference.sh load.py $(or $(CARGO_TARGET_DIR),target)/release/messymash
 
 reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
 	cargo build --release

@@ -16,6 +16,7 @@ mod quantize;
 mod remix;
 mod report;
 mod separate;
+mod serve;
 mod submission;
 mod tag;
 mod train;
@@ -47,6 +48,7 @@ enum Command {
     Separate(separate::Args),
     Calibrate(calibrate::Args),
     Tag(tag::Args),
+    Serve(serve::Args),
     Quantize(quantize::Args),
     Info(info::Args),
 }
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Separate(args) => separate::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Tag(args) => tag::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
     };

@@ -2,17 +2,18 @@
 //!
 //! This is the one path that every way in (command line, service, wheel) takes.
 
+mod look;
 mod stream;
+mod timeline;
 mod windows;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
-use messymash_kernels::cross_entropy::softmax;
-use serde::Serialize;
-pub use stream::StreamClassifier;
-
+pub use self::look::Look;
+pub use self::stream::StreamClassifier;
+pub use self::timeline::{Segment, timeline};
 use self::windows::{Window, WindowSource};
 use crate::ast::config::Quantization;
 use crate::ast::{Inference, Precision, Workspace};
@@ -21,6 +22,8 @@ use crate::checkpoint::{self, Checkpoint, CheckpointFiles, Loaded, resolve};
 use crate::features::FeatureExtractor;
 use crate::verdict::{Detector, NotMusic, Verdict};
 use crate::{Error, Result, Warning, Waveform};
+use messymash_kernels::cross_entropy::softmax;
+use serde::Serialize;
 
 /// Below this many seconds a prediction comes with the warning `short_clip`.
 const SHORT_SECONDS: f64 = 1.0;

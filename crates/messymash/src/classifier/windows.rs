@@ -8,7 +8,7 @@ use crate::audio::AudioStream;
 const LEAST_NEW_SECONDS: f64 = 0.5;
 
 /// Samples of one frame.
-const LEAST_SAMPLES: usize = 400;
+pub(super) const LEAST_SAMPLES: usize = 400;
 
 /// A piece of sound at the model's rate.
 pub(super) struct Window {
