@@ -247,7 +247,7 @@ function drawRow(sound) {
     style(sound.row, { accent: answer.verdict === "not_music" ? "var(--ink)" : colour(best.label) });
     Object.assign(cells, { score: percent(best.score), length: clock(answer.file.seconds) });
   } else if (state === "failed") {
-    cells.genre = sound.error.type === "cancelled" ? "cancelled" : "no answer";
+    cells.genre = sound.error.type === "cancelled" ? "cancelled" : "failed";
   } else if (state === "working") {
     cells.genre = el("progress", { max: 1, ...(sound.share !== null && { value: sound.share }) });
     cells.genre.setAttribute("aria-label", `${sound.name}: ${sound.text}`);
@@ -754,6 +754,7 @@ function markdown(text) {
     return piece.replace(/^\[([^\]]*)\]\([^)]*\)$/, "$1");
   });
   const row = (line, tag) => el("tr", {}, ...line.replace(/^\||\|\s*$/g, "").split("|").map((cell) => el(tag, {}, ...inline(cell.trim()))));
+  let tables = 0;
   return text.replace(/^---\n[\s\S]*?\n---\n/, "").split(/\n\s*\n/).filter((block) => block.trim()).map((block) => {
     const lines = block.trim().split("\n");
     if (/^#+ /.test(block)) return el("h3", {}, ...inline(lines.join(" ").replace(/^#+ /, "")));
@@ -761,7 +762,7 @@ function markdown(text) {
       const rows = lines.filter((line) => !/^\|[\s|:-]*$/.test(line));
       const wide = el("div", { className: "scroll", tabIndex: 0 }, el("table", {}, el("tbody", {}, ...rows.map((line) => row(line, "td")))));
       wide.setAttribute("role", "region");
-      wide.setAttribute("aria-label", "Table of the model's card");
+      wide.setAttribute("aria-label", `Table ${++tables} of the model's card`);
       return wide;
     }
     if (/^[*-] /.test(lines[0])) {
