@@ -27,8 +27,9 @@ export const launch = () => chromium.launch({
   ],
 });
 
-/** Runs `visit` with the page, opened afresh; errors, what the policy forbids and requests to elsewhere fail it. */
-export async function visiting(browser, { width = 1280, scheme = "light", prepare = async () => {} }, visit) {
+/** Runs `visit` with the page, opened afresh; errors, what the policy forbids and requests to elsewhere fail it.
+ * A `key` is given to the page when it asks for one. */
+export async function visiting(browser, { width = 1280, scheme = "light", prepare = async () => {}, key }, visit) {
   const context = await browser.newContext({
     viewport: { width, height: width < 600 ? 844 : 900 },
     colorScheme: scheme,
@@ -51,6 +52,12 @@ export async function visiting(browser, { width = 1280, scheme = "light", prepar
     });
     await prepare(page);
     await page.goto(BASE);
+    if (key) {
+      await page.locator("#key").waitFor();
+      await accessible(page, "the question for the key");
+      await page.fill("#key-text", key);
+      await page.keyboard.press("Enter");
+    }
     await page.waitForFunction(() => document.querySelector("#card").childElementCount > 0);
     await visit(page);
     assert.deepEqual(faults, []);
@@ -104,10 +111,13 @@ export function wav(seconds, rate = 8000) {
   file.writeUInt16LE(16, 34);
   file.write("data", 36);
   file.writeUInt32LE(2 * samples, 40);
-  for (let i = 0; i < samples; i++) {
-    const hertz = 220 * 2 ** ((Math.floor(i / rate) * 5 % 12) / 12);
-    file.writeInt16LE(Math.round(9000 * Math.sin((2 * Math.PI * hertz * i) / rate)), 44 + 2 * i);
-  }
+  const notes = Array.from({ length: 12 }, (_, number) => {
+    const note = Buffer.alloc(2 * rate);
+    const turns = (2 * Math.PI * 220 * 2 ** (number / 12)) / rate;
+    for (let i = 0; i < rate; i++) note.writeInt16LE(Math.round(9000 * Math.sin(turns * i)), 2 * i);
+    return note;
+  });
+  for (let second = 0; second < seconds; second++) notes[(second * 5) % 12].copy(file, 44 + 2 * rate * second);
   return file;
 }
 

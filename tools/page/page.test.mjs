@@ -173,7 +173,7 @@ test("what the microphone hears is sent as a WAV file", () => visiting(browser, 
   }),
 }, async (page) => {
   await page.click("#record");
-  await page.waitForFunction(() => document.querySelector("#recorded").textContent === "0:02");
+  await page.waitForFunction(() => document.querySelector("#recorded").textContent >= "0:02");
   await shot(page, "7-recording");
   await page.click("#record-done");
   await finished(page);
@@ -181,9 +181,10 @@ test("what the microphone hears is sent as a WAV file", () => visiting(browser, 
   assert.equal(sent.toString("latin1", 0, 4) + sent.toString("latin1", 8, 16), "RIFFWAVEfmt ");
   const [channels, rate, bytes] = [sent.readUInt16LE(22), sent.readUInt32LE(24), sent.readUInt32LE(40)];
   assert.deepEqual([channels, bytes], [1, sent.length - 44]);
-  assert.ok(bytes / 2 / rate >= 2 && bytes / 2 / rate < 30, `${bytes / 2 / rate} s`);
+  assert.ok(bytes / 2 / rate >= 2 && bytes / 2 / rate < 120, `${bytes / 2 / rate} s`);
   // Chromium's fake device beeps: what was sent is not silence.
-  const loudest = Math.max(...Array.from({ length: bytes / 2 }, (_, i) => Math.abs(sent.readInt16LE(44 + 2 * i))));
+  let loudest = 0;
+  for (let at = 44; at < sent.length; at += 2) loudest = Math.max(loudest, Math.abs(sent.readInt16LE(at)));
   assert.ok(loudest > 1000, `${loudest}`);
   assert.match(await text(page, "answer-name"), /^recording .+\.wav/);
   assert.equal(await page.locator("#recorder").isVisible(), false);
@@ -305,7 +306,7 @@ test("not sure names the contenders, and what is no music is called by its name"
 test("a busy service is asked again, one that is gone is told of and can be tried again", () => visiting(browser, {}, async (page) => {
   let calls = 0;
   await page.route("**/v1/classify*", (route) => ++calls === 1
-    ? route.fulfill({ status: 429, headers: { "Retry-After": "1" }, json: { error: "busy", error_type: "overloaded", request_id: "test" } })
+    ? route.fulfill({ status: 429, headers: { "Retry-After": "1" }, json: { error: "Busy.", error_type: "overloaded", request_id: "test" } })
     : route.abort("connectionrefused"));
   await put(page, SHORT);
   await page.waitForFunction(() => document.querySelector("#work-text").textContent.startsWith("Many people"));
@@ -315,6 +316,17 @@ test("a busy service is asked again, one that is gone is told of and can be trie
   await page.unroute("**/v1/classify*");
   await page.click("#again");
   await page.locator("#answer").waitFor();
+}));
+
+test("a service that asks for a key gets it, once", () => visiting(browser, {
+  prepare: (page) => page.route("**/v1/*", (route) => route.request().headers().authorization === "Bearer open sesame"
+    ? route.continue()
+    : route.fulfill({ status: 401, json: { error: "A key is needed.", error_type: "unauthorized", request_id: "test" } })),
+  key: "open sesame",
+}, async (page) => {
+  await put(page, SHORT);
+  await page.locator("#answer").waitFor();
+  assert.equal(await page.locator("#key").isVisible(), false);
 }));
 
 test("dropped files are taken", () => visiting(browser, {}, async (page) => {

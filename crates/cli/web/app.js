@@ -56,8 +56,26 @@ class Refusal extends Error {
   }
 }
 
+/** The key of a service that asks for one; known to this page until it is closed. */
+let key = null;
+let asking = null;
+
+/** Whether a key was given. Who needs one at the same time waits for the same. */
+function askForKey() {
+  asking ??= new Promise((done) => {
+    $("key").showModal();
+    $("key").onclose = () => {
+      key = $("key").returnValue === "given" ? $("key-text").value.trim() : null;
+      $("key-text").value = "";
+      asking = null;
+      done(Boolean(key));
+    };
+  });
+  return asking;
+}
+
 async function ask(path, body, { signal, accept = "application/json" } = {}) {
-  const headers = { Accept: accept, ...(body && { "Content-Type": "application/octet-stream" }) };
+  const headers = { Accept: accept, ...(body && { "Content-Type": "application/octet-stream" }), ...(key && { Authorization: `Bearer ${key}` }) };
   let answer;
   try {
     answer = await fetch(path, { method: body ? "POST" : "GET", body, headers, signal });
@@ -66,9 +84,11 @@ async function ask(path, body, { signal, accept = "application/json" } = {}) {
     throw new Refusal("messymash cannot be reached. Is it still running, and could the file still be read?", "unreachable");
   }
   if (answer.ok) return answer;
+  if (answer.status === 401 && await askForKey()) return ask(path, body, { signal, accept });
   const told = await answer.json().catch(() => ({}));
   const wait = Number(answer.headers.get("Retry-After")) || 2;
-  throw new Refusal(told.error || `The service answered with ${answer.status}.`, told.error_type, answer.status === 429 ? wait : 0);
+  const soon = answer.status === 429 || answer.status === 503;
+  throw new Refusal(told.error || `The service answered with ${answer.status}.`, told.error_type, soon ? wait : 0);
 }
 
 /** The events of a stream: name and data. */
@@ -95,7 +115,7 @@ async function classify(file, query, signal, progress) {
       const answer = await ask(`/v1/classify${query}`, file, { signal, accept: "text/event-stream" });
       for await (const { name, data } of events(answer)) {
         if (name === "result") return data;
-        if (name === "error") throw new Refusal(data.error, data.error_type);
+        if (name === "error") throw new Refusal(data.error, data.error_type, data.error_type === "overloaded" ? 2 : 0);
         if (name === "queued") progress(data.position ? `Waiting: ${data.position} before you` : "Your turn comes now", null);
         if (name === "progress") {
           const of = data.total ? ` of ${clock(data.total)}` : "";
@@ -105,7 +125,8 @@ async function classify(file, query, signal, progress) {
       throw new Refusal("The connection ended before the answer came.", "unreachable");
     } catch (error) {
       if (!error.wait || tries === BUSY_TRIES) throw error;
-      progress("Many people ask at once; trying again in a moment", null);
+      const busy = error.type === "overloaded";
+      progress(busy ? "Many people ask at once; trying again in a moment" : `${sentence(error.message)} Trying again in a moment`, null);
       await pause(1000 * Math.min(error.wait, 30));
       signal.throwIfAborted();
     }
@@ -267,7 +288,7 @@ const TIPS = {
 };
 
 /** What would end the same way however often it is tried. */
-const FINAL = ["unsupported_media", "payload_too_large", "audio_too_long", "too_short", "validation"];
+const FINAL = ["unsupported_media", "payload_too_large", "audio_too_long", "too_short", "invalid_audio", "validation"];
 
 function drawFailure({ name, error }) {
   const cancelled = error.type === "cancelled";
@@ -863,9 +884,14 @@ function listen() {
 
 listen();
 drawModel();
-try {
-  model = await (await ask("/v1/model")).json();
-  drawModel();
-} catch (error) {
-  announce(error.message);
+for (let tries = 1; tries <= BUSY_TRIES; tries++) {
+  try {
+    model = await (await ask("/v1/model")).json();
+    drawModel();
+    break;
+  } catch (error) {
+    announce(error.message);
+    if (!error.wait) break;
+    await pause(1000 * error.wait);
+  }
 }
