@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::ValueEnum;
 use messymash::audio::AudioLimits;
-use messymash::classifier::{ClassifyOptions, Prediction, Predictions, WindowPredictions};
+use messymash::classifier::{ClassifyOptions, Prediction, Predictions, WindowPredictions, timeline};
 use messymash::{Classifier, Warning};
 use serde::Serialize;
 
@@ -268,8 +268,9 @@ impl<'a, W: Write> Printer<'a, W> {
                     writeln!(out, "  {:<12} {percent:5.1} %  {bar}", printable(&p.label))?;
                 }
                 if self.timeline {
-                    for (start, end, label) in segments(windows) {
-                        writeln!(out, "  {}–{}  {}", clock(start), clock(end), printable(label))?;
+                    for segment in timeline(windows) {
+                        let (start, end) = (clock(segment.start), clock(segment.end));
+                        writeln!(out, "  {start}–{end}  {}", printable(&segment.label))?;
                     }
                 }
                 for warning in warnings {
@@ -329,52 +330,5 @@ impl<'a, W: Write> Printer<'a, W> {
         rows.write_record(&row)?;
         rows.flush()?;
         Ok(())
-    }
-}
-
-/// Windows one after the other with the same likeliest genre as one: start, end, genre.
-fn segments(windows: &[WindowPredictions]) -> Vec<(f64, f64, &str)> {
-    let mut segments: Vec<(f64, f64, &str)> = Vec::new();
-    for window in windows {
-        let label = window.predictions.first().map_or("", |p| &p.label);
-        match segments.last_mut() {
-            Some((_, end, same)) if *same == label => *end = window.end,
-            last => {
-                // Windows may overlap; segments do not.
-                if let Some((_, end, _)) = last {
-                    *end = end.min(window.start);
-                }
-                segments.push((window.start, window.end, label));
-            }
-        }
-    }
-    segments
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn window(start: f64, end: f64, label: &str) -> WindowPredictions {
-        let predictions = vec![Prediction {
-            label: label.into(),
-            score: 1.0,
-        }];
-        WindowPredictions {
-            start,
-            end,
-            predictions,
-        }
-    }
-
-    #[test]
-    fn windows_of_one_genre_are_one_segment() {
-        let windows = [
-            window(0.0, 10.0, "jazz"),
-            window(10.0, 20.0, "jazz"),
-            window(18.0, 28.0, "rock"),
-        ];
-        assert_eq!(segments(&windows), [(0.0, 18.0, "jazz"), (18.0, 28.0, "rock")]);
-        assert!(segments(&[]).is_empty());
     }
 }

@@ -17,7 +17,7 @@ use walkdir::WalkDir;
 const MAX_STDIN: u64 = 1 << 31;
 
 /// The model that a command is to use.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
     /// A model directory (config.json, preprocessor_config.json, model.safetensors), or the id of a model in the local
     /// Hugging Face cache such as afloven/messymashupclassifier. Left out: the model inside this program
@@ -28,7 +28,7 @@ pub struct ModelArgs {
 }
 
 /// What models are computed in.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct PrecisionArgs {
     /// What the model is computed in. Left out: int8 if the model is quantised, else f32
     #[arg(long, env = "MESSYMASH_PRECISION")]
@@ -119,6 +119,7 @@ impl WindowArgs {
             },
             limits,
             batch: self.batch,
+            ..ClassifyOptions::default()
         };
         options.check()?;
         Ok(options)

@@ -15,6 +15,7 @@ mod quantize;
 mod remix;
 mod report;
 mod separate;
+mod serve;
 mod submission;
 mod train;
 
@@ -43,6 +44,7 @@ enum Command {
     Report(report::Args),
     Remix(remix::Args),
     Separate(separate::Args),
+    Serve(serve::Args),
     Quantize(quantize::Args),
     Info(info::Args),
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Remix(args) => remix::run(&args),
         Command::Separate(args) => separate::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
     };

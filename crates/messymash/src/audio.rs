@@ -233,7 +233,11 @@ pub struct AudioStream {
     given: usize,
     ended: bool,
     warnings: Vec<Warning>,
+    watch: Option<Box<Watch>>,
 }
+
+/// See [`AudioStream::watched`].
+type Watch = dyn FnMut() -> Result<()> + Send;
 
 impl AudioStream {
     /// Opens a sound file: WAV (PCM, float, ADPCM, A-law, mu-law), AIFF, CAF, MP3, FLAC, Ogg Vorbis, M4A (AAC,
@@ -288,6 +292,7 @@ impl AudioStream {
             given: 0,
             ended: false,
             warnings: Vec::new(),
+            watch: None,
         }
     }
 
@@ -311,6 +316,13 @@ impl AudioStream {
             },
             other => other,
         };
+        self
+    }
+
+    /// Asks `watch` before every piece that is decoded whether to go on; what error it returns ends the stream. For work that
+    /// must be stopped soon, even where a sound takes long that nobody hears.
+    pub fn watched(mut self, watch: impl FnMut() -> Result<()> + Send + 'static) -> Self {
+        self.watch = Some(Box::new(watch));
         self
     }
 
@@ -376,6 +388,9 @@ impl AudioStream {
 
     /// Takes one piece from the source through mixdown and resampler into `ready`; sets `ended` at the end.
     fn fill(&mut self) -> Result<()> {
+        if let Some(watch) = &mut self.watch {
+            watch()?;
+        }
         self.mono.clear();
         let channels = match &mut self.source {
             Source::File(decoder) => decoder.next_frames(&mut self.interleaved)?,

@@ -2,6 +2,9 @@
 //!
 //! This is the one path that every way in (command line, service, wheel) takes.
 
+mod look;
+mod timeline;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
@@ -15,6 +18,8 @@ use crate::audio::{AudioLimits, AudioStream};
 use crate::checkpoint::{self, Checkpoint, CheckpointFiles, Loaded, resolve};
 use crate::features::FeatureExtractor;
 use crate::{Error, Result, Warning, Waveform};
+
+pub use self::timeline::{Segment, timeline};
 
 /// A last window is heard only if it brings this much new sound, in seconds; less tells nothing that the mean would show.
 const LEAST_NEW_SECONDS: f64 = 0.5;
@@ -49,7 +54,7 @@ pub fn fingerprint(model: Option<&Path>) -> Result<String> {
 pub struct Prediction {
     /// The genre.
     pub label: String,
-    /// Softmax probability, in [0, 1]; all labels' sum to 1.
+    /// Softmax probability, in [0, 1]; all labels' sum to 1. With another [`ScoreFunction`], what that gives.
     pub score: f32,
 }
 
@@ -111,6 +116,36 @@ pub enum Tail {
     Pad,
 }
 
+/// What makes scores of a window's logits; `transformers` calls it `function_to_apply`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreFunction {
+    /// Probabilities that sum to 1: one label is right.
+    Softmax,
+    /// A probability for each label by itself: several may be right.
+    Sigmoid,
+    /// The logits as they are.
+    None,
+}
+
+impl ScoreFunction {
+    /// What `transformers` applies where nothing is asked for: by the `problem_type` of `config.json`.
+    fn of(problem_type: Option<&str>) -> Self {
+        match problem_type {
+            Some("regression") => Self::None,
+            Some("multi_label_classification") => Self::Sigmoid,
+            _ => Self::Softmax,
+        }
+    }
+
+    fn apply(self, scores: &mut [f32]) {
+        match self {
+            Self::Softmax => softmax(scores),
+            Self::Sigmoid => scores.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
+            Self::None => {}
+        }
+    }
+}
+
 /// How a sound is classified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassifyOptions {
@@ -118,6 +153,9 @@ pub struct ClassifyOptions {
     pub windows: Windows,
     /// What fills a window that the sound does not; of no account with [`Windows::First`], which pads.
     pub tail: Tail,
+    /// What makes scores of the logits. `None`: softmax, unless the model's `config.json` has a `problem_type` that asks
+    /// for something else, as in `transformers`.
+    pub function: Option<ScoreFunction>,
     /// What is accepted as sound.
     pub limits: AudioLimits,
     /// Windows computed at once: more takes more memory. `None`: as many as is fast on the threads there are.
@@ -129,6 +167,7 @@ impl Default for ClassifyOptions {
         Self {
             windows: Windows::All { hop: 10.24 },
             tail: Tail::default(),
+            function: None,
             limits: AudioLimits::default(),
             batch: None,
         }
@@ -336,10 +375,13 @@ impl Classifier {
             Some(batch) => batch.get(),
             None => self.model().preferred_batch(threads),
         };
+        let function = options
+            .function
+            .unwrap_or_else(|| ScoreFunction::of(self.model().config().problem_type.as_deref()));
         let mut windows = Vec::new();
         let mut room = Workspace::default();
         let mut hear = |batch: Batch| {
-            self.hear(&batch, rate, &mut room, &mut windows)?;
+            self.hear(&batch, function, &mut room, &mut windows)?;
             progress(batch.heard as f64 / f64::from(rate))
         };
         if threads == 1 {
@@ -403,14 +445,15 @@ impl Classifier {
     fn hear(
         &self,
         batch: &Batch,
-        rate: u32,
+        function: ScoreFunction,
         room: &mut Workspace,
         windows: &mut Vec<WindowPredictions>,
     ) -> Result<()> {
+        let rate = self.extractor().sampling_rate;
         let logits = self.model().forward(&batch.input_values, room)?;
         for (&(start, end), logits) in batch.places.iter().zip(logits.chunks_exact(self.labels.len())) {
             let mut scores = logits.to_vec();
-            softmax(&mut scores);
+            function.apply(&mut scores);
             let seconds = |samples: usize| samples as f64 / f64::from(rate);
             windows.push(WindowPredictions {
                 start: seconds(start),

@@ -52,6 +52,10 @@ pub struct AstConfig {
     pub id2label: BTreeMap<String, String>,
     /// Label to class index.
     pub label2id: BTreeMap<String, usize>,
+    /// `single_label_classification`, `multi_label_classification` or `regression`, where the file says so: which function
+    /// makes scores of the logits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem_type: Option<String>,
     /// In a directory whose weights are stored in eight bits: how, and of what they were made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantization_config: Option<Quantization>,
@@ -108,6 +112,7 @@ impl Default for AstConfig {
             num_mel_bins: 128,
             id2label: BTreeMap::new(),
             label2id: BTreeMap::new(),
+            problem_type: None,
             quantization_config: None,
         }
     }

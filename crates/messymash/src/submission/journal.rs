@@ -28,11 +28,13 @@ impl Key {
         let ClassifyOptions {
             windows,
             tail,
+            function,
             limits,
             batch: _,
         } = options;
         let version = env!("CARGO_PKG_VERSION");
-        let all = format!("{version} {fingerprint} {precision:?} {windows:?} {tail:?} {limits:?}");
+        let all =
+            format!("{version} {fingerprint} {precision:?} {windows:?} {tail:?} {function:?} {limits:?}");
         let digest = Sha256::digest(all);
         Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
