@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check check-events deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
+.PHONY: test check check-events check-page deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -16,6 +16,10 @@ deny:            ## licences and sources of the dependencies (cargo install carg
 check-events:    ## what `train` logs, read by TensorBoard; installs it into target/
 	cargo build --release
 	tools/check_events.sh
+
+check-page:      ## the page of `serve`, driven in Debian's chromium; pictures in tools/page/screenshots (see docs/page.md)
+	cargo build --release
+	tools/check_page.sh
 
 reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
 	cargo build --release

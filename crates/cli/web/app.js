@@ -371,7 +371,8 @@ function present(sound) {
 
 // ---- the player and the timeline ---------------------------------------------------------------------------------
 
-/** What is looked at and where: { sound, answer, seconds, at, url, peaks, stop, pictures: start -> { url, attention } } */
+/** What is looked at and where: { sound, told, answer (as told, but perhaps with a finer timeline), seconds, at, url, peaks,
+ * loudest, stop, window, part, pictures: start -> { url, attention } } */
 let view = null;
 const audio = $("sound");
 const usable = () => view && !audio.error && audio.readyState > 0;
@@ -387,10 +388,13 @@ function leave() {
 }
 
 function enter(sound) {
-  if (view?.sound === sound && view.answer === sound.answer) return;
+  if (view?.told === sound.answer) return;
   leave();
   const { file, answer } = sound;
-  view = { sound, answer, seconds: answer.file.seconds, at: 0, peaks: null, url: URL.createObjectURL(file), stop: new AbortController(), pictures: new Map() };
+  view = {
+    sound, answer, told: answer, seconds: answer.file.seconds, at: 0, peaks: null,
+    url: URL.createObjectURL(file), stop: new AbortController(), pictures: new Map(),
+  };
   audio.src = view.url;
   $("player-note").textContent = "";
   $("end").textContent = clock(view.seconds);
@@ -561,7 +565,7 @@ async function waveform(mine) {
     show("wave", true);
     drawWave();
   } catch {
-    if (view === mine) unplayable();
+    // No decoder for this kind of file: then there is no waveform, and the player says whether it can be played.
   }
 }
 
@@ -573,7 +577,7 @@ async function closer() {
   try {
     const finer = await classify(mine.sound.file, `?hop=${CLOSER.hop}`, mine.stop.signal, () => {});
     if (view !== mine) return;
-    mine.answer = mine.sound.answer = { ...mine.answer, windows: finer.windows, timeline: finer.timeline };
+    mine.answer = { ...mine.answer, windows: finer.windows, timeline: finer.timeline };
     show("closer", false);
     drawTimeline();
     moved();
