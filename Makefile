@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check check-events check-page deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
+.PHONY: test check check-events check-clients check-page load deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -16,6 +16,14 @@ deny:            ## licences and sources of the dependencies (cargo install carg
 check-events:    ## what `train` logs, read by TensorBoard; installs it into target/
 	cargo build --release
 	tools/check_events.sh
+
+check-clients:   ## the service asked by its real clients and by schemathesis; installs them into target/ (see docs/serving.md)
+	cargo build --release
+	tools/check_clients.sh
+
+load:            ## the service under load, beside FastAPI and transformers, on a machine that does nothing else (see docs/serving.md)
+	cargo build --release
+	tools/reference.sh load.py $(or $(CARGO_TARGET_DIR),target)/release/messymash
 
 check-page:      ## the page of `serve`, driven in Debian's chromium; pictures in tools/page/screenshots (see docs/page.md)
 	cargo build --release

@@ -10,12 +10,14 @@ mod answer;
 mod api;
 mod body;
 mod errors;
+mod gradio;
 mod hooks;
 mod hugging_face;
 mod key;
 mod limits;
 mod metrics;
 mod multipart;
+mod openapi;
 mod page;
 mod query;
 mod queue;
@@ -32,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::errors::{Kind, Problem};
+use self::gradio::Gradio;
 use self::key::Key;
 use self::limits::Limits;
 use self::metrics::Metrics;
@@ -78,6 +81,8 @@ pub struct Service {
     limits: Limits,
     metrics: Metrics,
     key: Option<Key>,
+    gradio: Gradio,
+    is_bundled: bool,
     draining: AtomicBool,
     log: bool,
 }
@@ -114,6 +119,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
         limits: args.limits.clone(),
         metrics: Metrics::default(),
         key: args.api_key_file.as_deref().map(Key::read).transpose()?,
+        gradio: Gradio::default(),
+        is_bundled: args.model.model.is_none(),
         draining: AtomicBool::new(false),
         log: args.log,
     });

@@ -19,6 +19,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointFiles, Loaded, resolve};
 use crate::features::FeatureExtractor;
 use crate::{Error, Result, Warning, Waveform};
 
+pub use self::look::Look;
 pub use self::timeline::{Segment, timeline};
 
 /// A last window is heard only if it brings this much new sound, in seconds; less tells nothing that the mean would show.

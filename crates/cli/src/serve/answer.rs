@@ -12,6 +12,8 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+pub const JSON: &str = "application/json";
+
 /// What every handler gives back.
 pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -40,10 +42,9 @@ pub fn ok(value: &impl Serialize) -> Answer {
 }
 
 /// One server-sent event. JSON has no line breaks of its own, so one line of data is enough.
-pub fn event(name: Option<&str>, data: &impl Serialize) -> Bytes {
+pub fn event(name: Option<&str>, json: &str) -> Bytes {
     let name = name.map(|name| format!("event: {name}\n")).unwrap_or_default();
-    let data = serde_json::to_string(data).unwrap_or_default();
-    format!("{name}data: {data}\n\n").into()
+    format!("{name}data: {json}\n\n").into()
 }
 
 /// Events as they are sent to the returned channel's other end; when the client goes away the channel is closed.

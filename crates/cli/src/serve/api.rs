@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::ACCEPT;
+use hyper::header::{ACCEPT, HeaderValue};
 use hyper::http::request::Parts;
 use messymash::audio::AudioStream;
-use messymash::classifier::{ClassifyOptions, Predictions, Windows};
-use serde_json::{Value, json};
+use messymash::classifier::{ClassifyOptions, Look, Predictions, Segment, Windows};
+use serde::Serialize;
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Service;
-use super::answer::{Answer, event, events, ok};
+use super::answer::{Answer, JSON, event, events, ok};
 use super::body::{self, Sound};
 use super::errors::{Problem, Result};
 use super::query::Query;
@@ -93,13 +95,11 @@ pub async fn classify(
     let (options, top_k) = (options(service, &query)?, top_k(&query)?);
     let came = Instant::now();
     let (place, bytes) = body::receive(&parts.headers, body, &service.queue, &service.limits).await?;
-    let size = bytes.len();
     let sound = body::sound(&parts.headers, bytes)?;
     let question = Question {
         service: service.clone(),
         options,
         top_k,
-        size,
         name: sound.name.clone(),
         id: id.to_string(),
         came,
@@ -112,7 +112,7 @@ pub async fn classify(
     let answer = service
         .queue
         .run(place, move |task| question.answer(&sound, task, &mut |_, _| ()));
-    Ok(ok(&answer.await?))
+    Ok(super::answer::bytes(StatusCode::OK, JSON, answer.await?))
 }
 
 /// What `POST /v1/classify` was asked.
@@ -120,14 +120,48 @@ struct Question {
     service: Arc<Service>,
     options: ClassifyOptions,
     top_k: Option<usize>,
-    size: usize,
     name: Option<String>,
     id: String,
     came: Instant,
 }
 
+/// The documented JSON.
+#[derive(Serialize)]
+struct Told<'a> {
+    model: Model<'a>,
+    file: File<'a>,
+    /// Whatever the library says of a sound is part of the answer.
+    #[serde(flatten)]
+    heard: &'a Predictions,
+    timeline: Vec<Segment>,
+    timings: Timings,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    labels: &'a [String],
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    name: Option<&'a str>,
+    bytes: usize,
+    seconds: f64,
+}
+
+/// Milliseconds.
+#[derive(Serialize)]
+struct Timings {
+    queue_ms: f64,
+    decode_and_model_ms: f64,
+    total_ms: f64,
+}
+
 impl Question {
-    fn answer(&self, sound: &Sound, task: &Task, heard: Heard<'_>) -> Result<Value> {
+    /// The answer, as JSON.
+    fn answer(&self, sound: &Sound, task: &Task, heard: Heard<'_>) -> Result<String> {
         let began = Instant::now();
         let mut heard = hear(&self.service, &sound.bytes, &self.options, task, heard)?;
         let timeline = heard.timeline();
@@ -140,23 +174,26 @@ impl Question {
         }
         let classifier = self.service.classifier()?;
         let millis = |duration: Duration| (duration.as_secs_f64() * 1e4).round() / 10.0;
-        let mut answer = json!({
-            "model": {"id": classifier.name(), "labels": classifier.labels()},
-            "file": {"name": self.name, "bytes": sound.bytes.len().min(self.size), "seconds": heard.seconds},
-            "timeline": timeline,
-            "timings": {
-                "queue_ms": millis(task.waited),
-                "decode_and_model_ms": millis(began.elapsed()),
-                "total_ms": millis(self.came.elapsed()),
+        let told = Told {
+            model: Model {
+                id: classifier.name(),
+                labels: classifier.labels(),
             },
-            "request_id": self.id,
-        });
-        // Whatever else the library says of a sound is part of the answer.
-        if let (Value::Object(answer), Ok(Value::Object(heard))) = (&mut answer, serde_json::to_value(&heard))
-        {
-            answer.extend(heard.into_iter().filter(|(key, _)| key != "seconds"));
-        }
-        Ok(answer)
+            file: File {
+                name: self.name.as_deref(),
+                bytes: sound.bytes.len(),
+                seconds: heard.seconds,
+            },
+            heard: &heard,
+            timeline,
+            timings: Timings {
+                queue_ms: millis(task.waited),
+                decode_and_model_ms: millis(began.elapsed()),
+                total_ms: millis(self.came.elapsed()),
+            },
+            request_id: &self.id,
+        };
+        serde_json::to_string(&told).map_err(|_| Problem::internal())
     }
 
     /// The same as events: `queued`, `progress` as it goes, then `result` or `error`.
@@ -171,12 +208,12 @@ impl Question {
         let id = self.id.clone();
         tokio::spawn(async move {
             let position = service.queue.waiting();
-            let _ = send.try_send(event(Some("queued"), &json!({"position": position})));
+            let _ = send.try_send(event(Some("queued"), &json!({"position": position}).to_string()));
             let progress = send.clone();
             let mut heard = move |seconds: f64, total: Option<f64>| {
                 let windows = ((seconds - window).max(0.0) / hop).ceil() as u64 + 1;
                 let data = json!({"seconds": seconds, "total": total, "windows": windows});
-                let _ = progress.try_send(event(Some("progress"), &data));
+                let _ = progress.try_send(event(Some("progress"), &data.to_string()));
             };
             let work = service
                 .queue
@@ -186,13 +223,64 @@ impl Question {
                 () = send.closed() => return,
                 answer = work => match answer {
                     Ok(answer) => event(Some("result"), &answer),
-                    Err(problem) => event(Some("error"), &problem.value(&id)),
+                    Err(problem) => event(Some("error"), &problem.value(&id).to_string()),
                 },
             };
             let _ = send.send(last).await;
         });
         events(receive)
     }
+}
+
+/// `POST /v1/spectrogram?start=SECONDS&height=PIXELS`: a window as the model sees it, as PNG.
+pub async fn spectrogram(service: &Arc<Service>, parts: &Parts, body: &mut Incoming) -> Result<Answer> {
+    let query = Query::new(parts.uri.query());
+    let height = query.get("height", "a whole number of pixels")?;
+    let (look, png) = look(service, &query, parts, body, move |service, look| {
+        let classifier = service.classifier()?;
+        let height = height.unwrap_or(classifier.extractor().num_mel_bins);
+        Ok(classifier.spectrogram(look, height)?.picture.png)
+    })
+    .await?;
+    let mut answer = super::answer::bytes(StatusCode::OK, "image/png", png);
+    if let Ok(window) = HeaderValue::from_str(&format!("{},{}", look.start, look.end)) {
+        answer.headers_mut().insert("x-window", window);
+    }
+    Ok(answer)
+}
+
+/// `POST /v1/attention?start=SECONDS`: where in a window the model looks.
+pub async fn attention(service: &Arc<Service>, parts: &Parts, body: &mut Incoming) -> Result<Answer> {
+    let query = Query::new(parts.uri.query());
+    let (look, rollout) = look(service, &query, parts, body, |service, look| {
+        Ok(service.classifier()?.attention(look)?)
+    })
+    .await?;
+    let (start, end) = (look.start, look.end);
+    Ok(ok(
+        &json!({"start": start, "end": end, "rows": rollout.rows, "columns": rollout.columns, "values": rollout.values}),
+    ))
+}
+
+/// The window of the request's sound that begins at `start`, and what `see` makes of it.
+async fn look<T: Send + 'static>(
+    service: &Arc<Service>,
+    query: &Query,
+    parts: &Parts,
+    body: &mut Incoming,
+    see: impl FnOnce(&Service, &Look) -> Result<T> + Send + 'static,
+) -> Result<(Look, T)> {
+    let start = query.get("start", "a number of seconds")?.unwrap_or(0.0);
+    let (place, bytes) = body::receive(&parts.headers, body, &service.queue, &service.limits).await?;
+    let sound = body::sound(&parts.headers, bytes)?;
+    let seeing = service.clone();
+    let work = move |task: &Task| {
+        let stream = stream(&seeing, &sound.bytes, task)?;
+        let look = seeing.classifier()?.look(stream, start)?;
+        let seen = see(&seeing, &look)?;
+        Ok((look, seen))
+    };
+    service.queue.run(place, work).await
 }
 
 /// `GET /v1/model`.
@@ -205,7 +293,7 @@ pub fn model(service: &Service) -> Result<Answer> {
     Ok(ok(&json!({
         "id": info.name,
         "labels": info.labels,
-        "license": license(info.card.as_deref()),
+        "license": if service.is_bundled { Some(env!("CARGO_PKG_LICENSE")) } else { license(info.card.as_deref()) },
         "card": info.card,
         "parameters": info.parameters,
         "precision": info.precision.name(),

@@ -1,7 +1,7 @@
 //! What can go wrong with a request: one table of statuses and kinds, which the documentation is made of, too.
 
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
 
 use super::answer::{Answer, json};
@@ -26,6 +26,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, in the order of their statuses.
     pub const ALL: [Kind; 14] = [
         Kind::Validation,
         Kind::Unauthorized,
@@ -109,8 +110,6 @@ pub struct Problem {
     pub retry_after: Option<u64>,
     /// Methods that the address does know.
     pub allow: Option<&'static str>,
-    /// Whether the connection is to be closed: some of the request was not read.
-    pub close: bool,
 }
 
 pub type Result<T> = std::result::Result<T, Problem>;
@@ -122,7 +121,6 @@ impl Problem {
             message: message.into(),
             retry_after: None,
             allow: None,
-            close: false,
         }
     }
 
@@ -137,12 +135,6 @@ impl Problem {
 
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
-        self
-    }
-
-    /// The connection cannot be used further.
-    pub fn closing(mut self) -> Self {
-        self.close = true;
         self
     }
 
@@ -163,9 +155,6 @@ impl Problem {
         }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
-        }
-        if self.close {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.kind == Kind::Unauthorized {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::answer::{Answer, bytes, ok};
 use super::errors::{Kind, Problem, Result};
-use super::{Service, api, body, hugging_face, page};
+use super::{Service, api, body, gradio, hugging_face, openapi, page};
 
 /// What answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +24,22 @@ pub enum Route {
     Sample,
     Predict,
     Classify,
+    Spectrogram,
+    Attention,
     Model,
     Live,
     Ready,
     Metrics,
+    OpenApi,
+    Docs,
+    DocsStyle,
+    GradioConfig,
+    GradioInfo,
+    GradioUpload,
+    GradioJoin,
+    GradioData,
+    GradioCall,
+    GradioResult,
 }
 
 /// Method, address (`{…}` stands for one part of it), and what answers there.
@@ -38,11 +50,23 @@ pub const ROUTES: &[(&str, &str, Route)] = &[
     ("POST", "/", Route::Predict),
     ("POST", "/predict", Route::Predict),
     ("POST", "/v1/classify", Route::Classify),
+    ("POST", "/v1/spectrogram", Route::Spectrogram),
+    ("POST", "/v1/attention", Route::Attention),
     ("GET", "/v1/model", Route::Model),
     ("GET", "/livez", Route::Live),
     ("GET", "/readyz", Route::Ready),
     ("GET", "/health", Route::Ready),
     ("GET", "/metrics", Route::Metrics),
+    ("GET", "/openapi.json", Route::OpenApi),
+    ("GET", "/docs", Route::Docs),
+    ("GET", "/docs.css", Route::DocsStyle),
+    ("GET", "/config", Route::GradioConfig),
+    ("GET", "/gradio_api/info", Route::GradioInfo),
+    ("POST", "/gradio_api/upload", Route::GradioUpload),
+    ("POST", "/gradio_api/queue/join", Route::GradioJoin),
+    ("GET", "/gradio_api/queue/data", Route::GradioData),
+    ("POST", "/gradio_api/call/predict", Route::GradioCall),
+    ("GET", "/gradio_api/call/predict/{event_id}", Route::GradioResult),
 ];
 
 impl Route {
@@ -56,7 +80,16 @@ impl Route {
 
     /// Whether it hears something, and is refused while the service is not ready.
     fn is_work(self) -> bool {
-        matches!(self, Route::Predict | Route::Classify)
+        matches!(
+            self,
+            Route::Predict
+                | Route::Classify
+                | Route::Spectrogram
+                | Route::Attention
+                | Route::GradioUpload
+                | Route::GradioJoin
+                | Route::GradioCall
+        )
     }
 }
 
@@ -178,7 +211,19 @@ impl Service {
             Route::Sample => page::sample(name, headers),
             Route::Predict => hugging_face::predict(self, parts, body).await,
             Route::Classify => api::classify(self, parts, body, id).await,
+            Route::Spectrogram => api::spectrogram(self, parts, body).await,
+            Route::Attention => api::attention(self, parts, body).await,
             Route::Model => api::model(self),
+            Route::OpenApi => Ok(openapi::document()),
+            Route::Docs => Ok(openapi::page()),
+            Route::DocsStyle => Ok(openapi::style()),
+            Route::GradioConfig => Ok(gradio::config(self)),
+            Route::GradioInfo => Ok(gradio::info()),
+            Route::GradioUpload => gradio::upload(self, parts, body).await,
+            Route::GradioJoin => gradio::join(self, parts, body).await,
+            Route::GradioData => gradio::data(self, parts),
+            Route::GradioCall => gradio::start(self, parts, body).await,
+            Route::GradioResult => gradio::result(self, name),
             Route::Live => Ok(ok(&json!({"status": "alive"}))),
             Route::Ready => {
                 self.accepting()?;

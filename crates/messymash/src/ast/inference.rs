@@ -4,6 +4,8 @@
 //! A layer is three passes over the rows: norm, queries, keys and values; attention; everything after it. The numbers are
 //! those of [`Ast::forward`](super::Ast::forward), up to the order of additions (f32) or the rounding to eight bits.
 
+mod rollout;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::weights::{self, Builder, Embeddings, Head, Layer, LayerNorm, Parameter, StoredSource, Values};
 use super::{Ast, AstConfig, EXTRA_TOKENS};
 use crate::{Error, Result};
+
+pub use self::rollout::Rollout;
 
 /// Rows per thread at least that are computed together: fewer, and threads wait for each other more than they work.
 const ROWS_PER_THREAD: usize = 512;

@@ -11,6 +11,9 @@ use crate::{Error, Result};
 /// Widest picture, pixels; frames share a column beyond it.
 const MOST_COLUMNS: usize = 512;
 
+/// Highest picture, pixels.
+const MOST_ROWS: usize = 4096;
+
 /// Most that is shown of a file, seconds.
 const MOST_SECONDS: f64 = 60.0;
 
@@ -46,6 +49,18 @@ impl Spectrogram {
     /// # Errors
     /// [`Error::TooShort`] under one frame (25 ms), [`Error::Config`] if the extractor was changed to what cannot be.
     pub fn new(samples: &[f32], extractor: &FeatureExtractor) -> Result<Self> {
+        Self::with_height(samples, extractor, extractor.num_mel_bins)
+    }
+
+    /// [`Spectrogram::new`], `height` pixels high: rows are repeated or left out.
+    ///
+    /// # Errors
+    /// As [`Spectrogram::new`]; [`Error::Config`] for a height of 0 or above 4096.
+    pub fn with_height(samples: &[f32], extractor: &FeatureExtractor, height: usize) -> Result<Self> {
+        if !(1..=MOST_ROWS).contains(&height) {
+            let what = format!("a height of {height} pixels; it must be from 1 to {MOST_ROWS}");
+            return Err(Error::Config(what));
+        }
         let (bins, rate) = (extractor.num_mel_bins, extractor.sampling_rate);
         let fbank = Fbank::new(FbankOptions {
             sampling_rate: rate,
@@ -77,7 +92,8 @@ impl Spectrogram {
         let scale = (STEPS - 1) as f32 / (high - low).max(f32::MIN_POSITIVE);
         // A cast clamps below; the palette ends above.
         let shade = |energy: &f32| (((energy - low) * scale) as u8).min(STEPS as u8 - 1);
-        let pixels: Vec<u8> = energies.iter().map(shade).collect();
+        let rows = (0..height).map(|row| &energies[row * bins / height * width..][..width]);
+        let pixels: Vec<u8> = rows.flatten().map(shade).collect();
         Ok(Self {
             picture: Picture::of_palette(&palette(&COLOURS, STEPS), &pixels, width)?,
             seconds,
