@@ -1,4 +1,4 @@
-"""Makes samples/*.flac: the project's own music, synthesised here note by note, so that the repository has sound to show
+"""Makes samples/: the project's own music, synthesised here note by note, so that the repository has sound to show
 the program on that anybody may use (CC0).
 
     pip install numpy==2.4.6 soundfile==0.13.1
@@ -8,8 +8,11 @@ the program on that anybody may use (CC0).
   mashup.flac   20 s: drums and bass of one disco groove (120 beats a minute: kick on every beat, open hi-hat between,
                 octave bass), strings and lead of another, the whole under street noise (rumble and two horns, about
                 12 dB below the music): what this program is for
+  piano.ogg     20 s: broken chords and a slow melody on a struck string, in a hall
+  medley.ogg    31 s: the piano, the metal and the disco without the street, one after the other, 10.24 s each
 
-16 kHz, mono, 16 bits. The same seed gives the same samples, so running it again changes nothing.
+16 kHz, mono; 16 bits, or Vorbis. The same seed gives the same samples, so running it again changes nothing (but the
+serial number that a Vorbis stream has).
 """
 
 import argparse
@@ -136,6 +139,41 @@ def metal(rng, beat):
     return dict(drums=drums, bass=band(bass, 30, 1200), other=band(other, 90, 7000))
 
 
+def string(midi, seconds):
+    """A struck string: partials a little sharp, the higher the sooner gone."""
+    n = int(seconds * RATE)
+    t = np.arange(n) / RATE
+    out = np.zeros(n)
+    for h in range(1, 13):
+        hertz = note(midi) * h * np.sqrt(1 + 4e-4 * h * h)
+        if hertz < 7500:
+            out += np.sin(2 * np.pi * hertz * t) * np.exp(-t * (0.9 + 0.45 * h) * midi / 60) / h**1.4
+    return out * np.minimum(t / 0.004, 1.0)
+
+
+def piano(rng, beat):
+    hands = np.zeros(N)
+    chords = [(45, 52, 57, 60), (41, 48, 53, 57), (48, 52, 55, 64), (43, 50, 55, 59)]
+    melody = [76, 72, 69, 71, 72, 69, 65, 67, 67, 72, 76, 74, 71, 74, 79, 77]
+    for m in range(int(SECONDS / (4 * beat)) + 1):
+        chord = chords[m % 4]
+        for eighth, tone in enumerate((0, 1, 2, 3, 2, 1, 2, 1)):
+            at = m * 4 * beat + eighth * beat / 2 + rng.uniform(0, 0.012)
+            place(hands, at, string(chord[tone], 2.5), 0.55 if eighth else 0.8)
+        for b in range(4):
+            place(hands, (4 * m + b) * beat + rng.uniform(0, 0.012), string(melody[(4 * m + b) % 16], 3.0), 0.7)
+    echo = rng.standard_normal(int(1.4 * RATE)) * np.exp(-np.arange(int(1.4 * RATE)) / RATE / 0.3)
+    size = 1 << 20
+    hall = np.fft.irfft(np.fft.rfft(hands, size) * np.fft.rfft(echo, size), size)[:N]
+    return level(hands) + level(hall, 0.03)
+
+
+def one_after_the_other(pieces, seconds):
+    n = int(seconds * RATE)
+    fade = np.minimum(1, 40 * np.minimum(np.arange(n), n - np.arange(n)) / n)
+    return np.concatenate([finish(piece[:n]) * fade for piece in pieces])
+
+
 def street(rng):
     """Rumble of traffic, and a horn twice."""
     white = np.fft.rfft(rng.standard_normal(N))
@@ -161,18 +199,23 @@ def main():
     mix = lambda stems, **gains: sum(gains.get(name, 1.0) * level(stem) for name, stem in stems.items())
     one = disco(rng, 0.5, [(57, 3), (53, 4), (55, 4), (52, 3)])
     two = disco(rng, 0.5, [(57, 3), (62, 3), (55, 4), (60, 4)])
+    guitars = mix(metal(rng, 60 / 160), other=1.6)
+    groove = mix(dict(drums=one["drums"], bass=one["bass"], other=two["other"], vocals=two["vocals"]), drums=1.3)
+    mashup = groove + street(rng)
+    keys = piano(rng, 0.62)
     pieces = {
-        "metal": finish(mix(metal(rng, 60 / 160), other=1.6)),
-        "mashup": finish(
-            mix(dict(drums=one["drums"], bass=one["bass"], other=two["other"], vocals=two["vocals"]), drums=1.3)
-            + street(rng)
-        ),
+        "metal.flac": guitars,
+        "mashup.flac": mashup,
+        "piano.ogg": keys,
+        "medley.ogg": one_after_the_other([keys, guitars, groove], 10.24),
     }
     out.mkdir(exist_ok=True)
     for name, samples in pieces.items():
-        soundfile.write(out / f"{name}.flac", samples, RATE, subtype="PCM_16")
+        samples = finish(samples)
+        packed = dict(subtype="PCM_16") if name.endswith("flac") else dict(subtype="VORBIS", compression_level=0.5)
+        soundfile.write(out / name, samples, RATE, **packed)
         rms = 20 * np.log10(np.sqrt(np.mean(samples**2)))
-        print(f"{name}.flac  {len(samples) / RATE:.1f} s, peak {np.abs(samples).max():.2f}, RMS {rms:.1f} dBFS")
+        print(f"{name}  {len(samples) / RATE:.1f} s, peak {np.abs(samples).max():.2f}, RMS {rms:.1f} dBFS")
 
 
 if __name__ == "__main__":
