@@ -31,8 +31,8 @@ if ! cmp -s tools/page/package-lock.json tools/page/node_modules/installed; then
     cp tools/page/package-lock.json tools/page/node_modules/installed
 fi
 
-# An hour of sound is one of the tests.
-"$program" serve --port 0 --max-seconds 4000 2>"$work/log" &
+# An hour of sound is one of the tests, and the machine may have other things to do.
+"$program" serve --port 0 --max-seconds 4000 --deadline 600 --queue-timeout 120 2>"$work/log" &
 service=$!
 tries=0
 until address=$(sed -n 's/.* is ready at \(http:[^ ]*\).*/\1/p' "$work/log") && [ -n "$address" ]; do

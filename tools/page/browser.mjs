@@ -14,7 +14,7 @@ const SHOTS = new URL("./screenshots/", import.meta.url).pathname;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 /** Tests wait this long for what takes the service some time, milliseconds. */
-export const PATIENCE = 120_000;
+export const PATIENCE = 300_000;
 
 /** A browser with a user's folder of its own, which goes when it is closed. */
 export const launch = () => chromium.launch({

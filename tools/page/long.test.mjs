@@ -31,8 +31,13 @@ function made(name, seconds) {
  * would also count the time that other processes take. */
 async function longestTask(page, work) {
   await browser.startTracing(page, { categories: ["toplevel", "disabled-by-default-devtools.timeline", "__metadata"] });
-  await work();
-  const { traceEvents } = JSON.parse((await browser.stopTracing()).toString());
+  let trace;
+  try {
+    await work();
+  } finally {
+    trace = await browser.stopTracing();
+  }
+  const { traceEvents } = JSON.parse(trace.toString());
   const mains = new Set(traceEvents.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain").map(({ pid, tid }) => `${pid} ${tid}`));
   const tasks = traceEvents.filter(({ name, ph, pid, tid, tdur }) => name === "RunTask" && ph === "X" && tdur !== undefined && mains.has(`${pid} ${tid}`));
   assert.ok(tasks.length > 100, `only ${tasks.length} tasks were seen`);
@@ -43,6 +48,7 @@ test("an hour of sound does not hold up the page", () => visiting(browser, {}, a
   const longest = await longestTask(page, async () => {
     await put(page, made("hour.wav", 3600));
     await finished(page);
+    assert.equal(await page.locator("#failure-text").textContent(), "");
     await seek(page, 1800);
     await page.click("#show-picture");
     await pictured(page);
@@ -60,6 +66,7 @@ test("the longest sound that has a waveform does not hold up the page either", (
   const longest = await longestTask(page, async () => {
     await put(page, made("ten-minutes.wav", 599));
     await finished(page);
+    assert.equal(await page.locator("#failure-text").textContent(), "");
     await page.locator("#wave").waitFor();
     await seek(page, 300);
     await pictured(page);

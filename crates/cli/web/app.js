@@ -641,14 +641,18 @@ async function bring(mine, window) {
   }
 }
 
-/** What was attended to stays bright, the rest is dimmed. */
+/** What was attended to stays bright, the rest is dimmed: from the tenth of the patches that got least to the few that got
+ * most, since one that got far more than all others would leave everything else in the dark. */
 function drawAttention({ start, end, rows, columns, values }) {
   const canvas = $("attention");
   const pen = Object.assign(canvas, { width: columns, height: rows }).getContext("2d");
   const pixels = pen.createImageData(columns, rows);
+  const sorted = values.toSorted((a, b) => a - b);
+  const [low, high] = [0.1, 0.97].map((share) => sorted[Math.floor(share * (sorted.length - 1))]);
   values.forEach((value, place) => {
     const row = rows - 1 - Math.floor(place / columns);
-    pixels.data[4 * (row * columns + (place % columns)) + 3] = Math.round(225 * (1 - Math.min(1, Math.max(0, value))));
+    const light = Math.min(1, Math.max(0, (value - low) / Math.max(high - low, 1e-9)));
+    pixels.data[4 * (row * columns + (place % columns)) + 3] = Math.round(215 * (1 - light));
   });
   pen.putImageData(pixels, 0, 0);
   show("attention", true);
