@@ -1,7 +1,7 @@
 //! What a listener may make of an answer: that it is sure, that it is not, or that the sound is no music at all.
 //!
 //! A model tells genres of whatever it is given; what it was not asked, it cannot say. The rules for that are fitted to a model
-//! by [`calibrate`](crate::calibrate::calibrate) and lie beside its weights in `verdict.json`, which other programs pass over.
+//! by [`calibrate`](crate::calibrate) and lie beside its weights in `verdict.json`, which other programs pass over.
 
 use messymash_kernels::cross_entropy::softmax;
 use serde::{Deserialize, Serialize};
