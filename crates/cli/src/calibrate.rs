@@ -43,10 +43,16 @@ pub struct Args {
     /// A folder of other people's speech to try it on. May be given several times
     #[arg(long, value_name = "DIR", required = true)]
     unheard_speech: Vec<PathBuf>,
+    /// A folder of further music, of any genre, to learn what music is from. May be given several times
+    #[arg(long, value_name = "DIR")]
+    music: Vec<PathBuf>,
+    /// A folder of other music to try it on. May be given several times
+    #[arg(long, value_name = "DIR")]
+    unheard_music: Vec<PathBuf>,
     /// How many mashups of each side to hear
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..=100_000))]
     mashups: u64,
-    /// How many files of speech and of noise to hear of each side, at most
+    /// How many files of further music, of speech and of noise to hear of each side, at most
     #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u16).range(10..=10_000))]
     sounds: u16,
     #[command(flatten)]
@@ -84,6 +90,12 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let mut model = Checkpoint::load(&folder)?;
     let classifier = Classifier::from_pretrained(&folder)?;
     interrupt::listen()?;
+    if !matches!(
+        classifier.model().config().problem_type.as_deref(),
+        None | Some("single_label_classification")
+    ) {
+        bail!("its config.json asks for other scores than those of a softmax; only these can be calibrated");
+    }
     let ear = Ear {
         classifier: &classifier,
         options: ClassifyOptions::default(),
@@ -98,8 +110,12 @@ pub fn run(args: &Args) -> Result<Outcome> {
         "unheard songs",
     )?;
     let fitted = fit_temperature(&unheard);
-    let fit = ear.kinds(&trained, &args.speech, &split.train_folds)?;
-    let trial = ear.kinds(&unheard, &args.unheard_speech, &split.validation_folds)?;
+    let fit = ear.kinds((&trained, &args.music), &args.speech, &split.train_folds)?;
+    let trial = ear.kinds(
+        (&unheard, &args.unheard_music),
+        &args.unheard_speech,
+        &split.validation_folds,
+    )?;
     let rules = fit_rules(&fit)?;
 
     println!(
@@ -175,7 +191,12 @@ impl Ear<'_> {
         })
     }
 
-    fn kinds(&self, music: &[Labelled], speech: &[PathBuf], folds: &[u32]) -> Result<Kinds> {
+    fn kinds(
+        &self,
+        (labelled, music): (&[Labelled], &[PathBuf]),
+        speech: &[PathBuf],
+        folds: &[u32],
+    ) -> Result<Kinds> {
         let noise = self
             .data
             .noises
@@ -187,8 +208,14 @@ impl Ear<'_> {
             .collect();
         let speech = sounds(speech)?;
         let speech: Vec<&Sound> = spread(&speech, self.most).collect();
+        let mut heard: Vec<HeardSound> = labelled.iter().map(|labelled| labelled.heard.clone()).collect();
+        if !music.is_empty() {
+            let music = sounds(music)?;
+            let music: Vec<&Sound> = spread(&music, self.most).collect();
+            heard.extend(self.files(&music, "files of music")?);
+        }
         Ok(Kinds {
-            music: music.iter().map(|labelled| labelled.heard.clone()).collect(),
+            music: heard,
             speech: self.files(&speech, "files of speech")?,
             noise: self.files(&noise.iter().collect::<Vec<_>>(), "files of noise")?,
         })

@@ -77,7 +77,7 @@ pub struct Predictions {
     pub predictions: Vec<Prediction>,
     /// The windows, in order.
     pub windows: Vec<WindowPredictions>,
-    /// Whether the answer is to be trusted; `None` from a model that was not fitted to tell.
+    /// Whether the answer is to be trusted. A model that was not fitted to tell knows silence only, and says nothing (`None`) of other sound.
     #[serde(flatten)]
     pub verdict: Option<Verdict>,
     /// What a listener should know.

@@ -72,13 +72,16 @@ impl Rules {
             )));
         }
         if let Some(detector) = &rules.detector {
-            let rows = detector.classes().map(|class| &class.weight);
-            if rows.iter().any(|row| row.len() != hidden_size) {
+            let classes = detector.classes();
+            if classes.iter().any(|class| class.weight.len() != hidden_size) {
                 return Err(wrong(format!(
                     "the model has {hidden_size} columns, the detector has not"
                 )));
             }
-            if !rows.into_iter().flatten().all(|value| value.is_finite()) {
+            let mut values = classes
+                .iter()
+                .flat_map(|class| class.weight.iter().chain([&class.bias]));
+            if !values.all(|value| value.is_finite()) {
                 return Err(wrong("the detector holds what is no number".into()));
             }
         }
@@ -101,6 +104,10 @@ impl Rules {
         }
     }
 }
+
+/// A sound is no music where the detector gives music less than this. Not one half: calling a song noise is worse than naming the genre of
+/// an engine.
+const LEAST_MUSIC: f32 = 0.1;
 
 /// Tells music, speech and noise apart by the token that the genre is told from: a linear map and a softmax.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,7 +132,7 @@ pub struct Class {
 }
 
 /// Steps of the fit; it has settled to three digits long before.
-const FIT_STEPS: usize = 600;
+const FIT_STEPS: usize = 2000;
 
 /// Keeps the weights small: there are more of them than kinds of noise in any data.
 const FIT_DECAY: f64 = 1e-3;
@@ -150,10 +157,10 @@ impl Detector {
         sums.map(|sum| sum / count.max(1.0))
     }
 
-    /// What a sound of these probabilities (music, speech, noise) is, where it is rather no music.
+    /// What a sound of these probabilities (music, speech, noise) is, where it is no music with great likelihood (nine to one).
     pub fn other([music, speech, noise]: [f32; 3]) -> Option<NotMusic> {
         match () {
-            () if music >= 0.5 => None,
+            () if music >= LEAST_MUSIC => None,
             () if speech > noise => Some(NotMusic::Speech),
             () => Some(NotMusic::Noise),
         }

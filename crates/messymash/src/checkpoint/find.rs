@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{CONFIG, CheckpointFiles, PREPROCESSOR, WEIGHTS, settled};
+use crate::verdict::VERDICT;
 use crate::{Error, Result};
 
 /// The directory that `model` names: a path, or an id such as `owner/name` in the local Hugging Face cache.
@@ -65,8 +66,8 @@ fn hub_cache() -> Option<PathBuf> {
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache/huggingface/hub")))
 }
 
-/// What tells the model of a directory (or id) from every other: a SHA-256 over configuration, preprocessor and weights,
-/// hexadecimal.
+/// What tells the model of a directory (or id) from every other: a SHA-256 over configuration, preprocessor, weights and, where there are any,
+/// the rules of its verdicts, hexadecimal.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] if there is no such directory; [`Error::Io`] if its files cannot be read.
@@ -77,6 +78,10 @@ pub fn fingerprint(model: &Path) -> Result<String> {
         let path = dir.join(name);
         digests += &sha256(&path).map_err(Error::io(&path))?;
     }
+    let path = dir.join(VERDICT);
+    if path.is_file() {
+        digests += &sha256(&path).map_err(Error::io(&path))?;
+    }
     Ok(hex(&Sha256::digest(digests)))
 }
 
@@ -84,9 +89,9 @@ impl CheckpointFiles<'_> {
     /// As [`fingerprint`], of files in memory.
     pub fn fingerprint(&self) -> String {
         let files = [self.config.as_bytes(), self.preprocessor.as_bytes(), self.weights];
-        hex(&Sha256::digest(
-            files.map(|file| hex(&Sha256::digest(file))).concat(),
-        ))
+        let files = files.into_iter().chain(self.verdict.map(str::as_bytes));
+        let digests: String = files.map(|file| hex(&Sha256::digest(file))).collect();
+        hex(&Sha256::digest(digests))
     }
 }
 

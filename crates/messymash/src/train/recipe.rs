@@ -400,8 +400,8 @@ impl TrainConfig {
                 seed: self.seed,
             };
             let mut model = Checkpoint::load_body(&resolve(Path::new(init))?, &head)?;
-            // Its card tells of another model's training and figures.
-            model.card = None;
+            // Its card tells of another model's training and figures; its rules were fitted to other weights.
+            (model.card, model.verdict) = (None, None);
             return Ok(model);
         }
         let shape = self.model.clone().unwrap_or_default();

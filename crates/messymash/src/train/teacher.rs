@@ -131,7 +131,13 @@ impl Teacher {
     pub(super) fn check(&self, songs: &[String]) -> Result<()> {
         match self.kind {
             TeacherKind::Values => songs.iter().try_for_each(|song| self.row(song).map(|_| ())),
-            TeacherKind::Probabilities => Ok(()),
+            TeacherKind::Probabilities => songs.iter().try_for_each(|song| {
+                let genre = song.split('/').next();
+                match self.columns.iter().any(|column| Some(&column[..]) == genre) {
+                    true => Ok(()),
+                    false => self.row(song).map(|_| ()),
+                }
+            }),
         }
     }
 
