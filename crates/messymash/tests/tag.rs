@@ -175,6 +175,22 @@ fn sizes_that_lie_take_no_memory() {
 }
 
 #[test]
+fn what_lies_behind_a_tag_in_its_chunk_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tone.wav");
+    Waveform::new(vec![0.1; 800], 16_000).write_wav(&path).unwrap();
+    let sound = fs::read(&path).unwrap();
+    for (behind, refused) in [(b"\0\0\0\0", false), (b"TPE1", true)] {
+        let tag = [&b"ID3\x04\0\0\0\0\0\x0CTIT2\0\0\0\x02\0\0\0a"[..], behind].concat();
+        let mut bytes = [&sound[..], b"id3 ", &(tag.len() as u32).to_le_bytes(), &tag].concat();
+        let size = (bytes.len() as u32 - 8).to_le_bytes();
+        bytes[4..8].copy_from_slice(&size);
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(Tags::read(&path).is_err(), refused, "{behind:?}");
+    }
+}
+
+#[test]
 fn mode_and_time_stay() {
     let dir = tempfile::tempdir().unwrap();
     for (path, _) in files(dir.path()) {
