@@ -345,7 +345,7 @@ impl Library<'_> {
         let tags = Tags::read(path)?;
         row.before = tags.of(field).to_vec();
         let known = locked(&self.changes).state(&row.file, field)?;
-        let ours = known.is_some_and(|known| known.last == row.before);
+        let ours = known.is_some_and(|known| known.is_ours(&row.before));
         let elsewhere = field == Field::Genre && row.before.is_empty() && tags.genre_elsewhere;
         if !ours && !self.args.overwrite && (!row.before.is_empty() || elsewhere) {
             row.reason = Some(if elsewhere {
