@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use messymash::audio::{AudioLimits, AudioStream};
 use messymash::classifier::{ClassifyOptions, fingerprint};
 use messymash::dataset::{GENRES, Mashup, Stamp, TestSet};
-use messymash::submission::{self, Answer, COLUMNS, Ensemble, Journal, Key, Member};
+use messymash::submission::{self, Answer, COLUMNS, Ensemble, Journal, Key, Member, Noted};
 use messymash::{Classifier, Error, Warning};
 
 use crate::input::{PrecisionArgs, ThreadArgs, WindowArgs, harmless, printable};
@@ -260,16 +260,16 @@ impl Plan {
                 to_do.len(),
                 rayon::current_num_threads(),
                 work,
-                |(row, stamp, scores)| {
+                |(row, stamp, heard)| {
                     let mashup = &self.tests.mashups[row];
-                    match scores {
-                        Ok((scores, warnings)) => {
+                    match heard {
+                        Ok((heard, warnings)) => {
                             if !warnings.is_empty() && noted.insert(row) {
                                 let notes: Vec<&str> = warnings.iter().map(|w| w.message.as_str()).collect();
                                 let note = format!("note: {}: {}", mashup.path.display(), notes.join(" "));
                                 progress.say(&printable(&note));
                             }
-                            journal.put(&mashup.path, stamp, &key, scores)?;
+                            journal.put(&mashup.path, stamp, &key, heard)?;
                         }
                         Err(Error::Interrupted) => return Err(Error::Interrupted),
                         Err(error) => drop(failures.insert(row, reason(&error))),
@@ -283,12 +283,8 @@ impl Plan {
         Ok(())
     }
 
-    /// One score a label, in the order of the ensemble's, and what was odd about the sound.
-    fn scores(
-        &self,
-        classifier: &Classifier,
-        mashup: &Mashup,
-    ) -> messymash::Result<(Vec<f32>, Vec<Warning>)> {
+    /// One score a label, in the order of the ensemble's, with the verdict, and what was odd about the sound.
+    fn scores(&self, classifier: &Classifier, mashup: &Mashup) -> messymash::Result<(Noted, Vec<Warning>)> {
         interrupt::check()?;
         let stream = AudioStream::open(&mashup.path, &self.options.limits)?;
         let heard = classifier.classify_stream(stream, &self.options, &mut |_| interrupt::check())?;
@@ -299,7 +295,8 @@ impl Plan {
             return Err(Error::InvalidAudio(message));
         }
         let scores = predictions.into_iter().map(|p| p.score).collect();
-        Ok((scores, heard.warnings))
+        let verdict = heard.verdict;
+        Ok((Noted { scores, verdict }, heard.warnings))
     }
 
     /// Averages, and writes the tables.
@@ -341,7 +338,7 @@ impl Plan {
         let scores: Option<Vec<Vec<f32>>> = self
             .keys
             .iter()
-            .map(|key| journal.get(&mashup.path, stamp, key))
+            .map(|key| Some(journal.get(&mashup.path, stamp, key)?.scores))
             .collect();
         let scores = scores
             .filter(|all| {

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use messymash::audio::{AudioLimits, AudioStream};
 use messymash::classifier::{ClassifyOptions, Prediction, fingerprint};
 use messymash::dataset::{Stamp, is_sound};
-use messymash::submission::{Journal, Key};
+use messymash::submission::{Journal, Key, Noted};
 use messymash::tag::{
     Change, Changes, Decision, Edit, Field, KeepTime, Playlists, Rules, Tags, decide, hands_off, sweep,
 };
@@ -98,9 +98,10 @@ enum FieldArg {
 
 #[derive(Debug, clap::Args)]
 struct RuleArgs {
-    /// How sure the model must be (0 to 1) of the genre
-    #[arg(long, value_name = "SCORE", default_value_t = 0.5)]
-    min_score: f32,
+    /// How sure the model must be (0 to 1) of the genre, whatever it says of itself. Left out: 0.5, and it must not say that it is
+    /// not sure
+    #[arg(long, value_name = "SCORE")]
+    min_score: Option<f32>,
     /// How many genres a file may get
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: usize,
@@ -345,7 +346,7 @@ impl Library<'_> {
         let tags = Tags::read(path)?;
         row.before = tags.of(field).to_vec();
         let known = locked(&self.changes).state(&row.file, field)?;
-        let ours = known.is_some_and(|known| known.last == row.before);
+        let ours = known.is_some_and(|known| known.is_ours(&row.before));
         let elsewhere = field == Field::Genre && row.before.is_empty() && tags.genre_elsewhere;
         if !ours && !self.args.overwrite && (!row.before.is_empty() || elsewhere) {
             row.reason = Some(if elsewhere {
@@ -355,7 +356,8 @@ impl Library<'_> {
             });
             return Ok(Did::Skipped);
         }
-        row.scores = self.scores(path, &row.file, stamp)?;
+        let noted = self.heard(path, &row.file, stamp)?;
+        row.scores.clone_from(&noted.scores);
         let mut ranked: Vec<Prediction> = self
             .classifier
             .labels()
@@ -368,16 +370,27 @@ impl Library<'_> {
             .collect();
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
         row.score = ranked.first().map(|first| first.score);
-        let decision = decide(&ranked, &self.rules);
-        row.genres = tags.stored(decision.values());
+        let decision = decide(&ranked, noted.verdict, &self.rules);
+        let likeliest = ranked.first().map_or("", |first| &first.label);
         match decision {
+            Decision::NotMusic(other) => {
+                row.reason = Some(format!("it is no music: {}", other.name()));
+                return Ok(Did::Skipped);
+            }
             Decision::Nothing => {
-                let likeliest = ranked.first().map_or("", |first| &first.label);
                 row.reason = Some(format!("not sure enough: {likeliest} is the likeliest"));
+                return Ok(Did::Unsure);
+            }
+            // Somebody's word is worth more than none.
+            Decision::Fallback(_) if !ours && (elsewhere || !row.before.is_empty()) => {
+                row.reason = Some(format!(
+                    "not sure enough: {likeliest} is the likeliest; what it has is not replaced by the fallback"
+                ));
                 return Ok(Did::Unsure);
             }
             Decision::Fallback(_) | Decision::Genres(_) => {}
         }
+        row.genres = tags.stored(decision.values());
         if row.genres == row.before {
             return Ok(Did::Already);
         }
@@ -393,16 +406,16 @@ impl Library<'_> {
         let stamp = edit.stamp();
         edit.commit()?;
         // The sound is the same: it need not be heard again.
-        locked(&self.scores).put(&row.file, stamp, &self.key, row.scores.clone())?;
+        locked(&self.scores).put(&row.file, stamp, &self.key, noted)?;
         Ok(Did::Tagged)
     }
 
-    /// A score for each label, in the order of the labels: from the journal, or heard.
-    fn scores(&self, path: &Path, file: &Path, stamp: Stamp) -> messymash::Result<Vec<f32>> {
+    /// A score for each label, in the order of the labels, and the verdict: from the journal, or heard.
+    fn heard(&self, path: &Path, file: &Path, stamp: Stamp) -> messymash::Result<Noted> {
         let labels = self.classifier.labels();
         let kept = locked(&self.scores).get(file, stamp, &self.key);
-        if let Some(scores) = kept.filter(|scores| scores.len() == labels.len()) {
-            return Ok(scores);
+        if let Some(noted) = kept.filter(|noted| noted.scores.len() == labels.len()) {
+            return Ok(noted);
         }
         let stream = AudioStream::open(path, &self.options.limits)?;
         let heard = self
@@ -424,8 +437,12 @@ impl Library<'_> {
             let message = "the file changed while it was heard; give the same command again";
             return Err(Error::Tag(message.into()));
         }
-        locked(&self.scores).put(file, stamp, &self.key, scores.clone())?;
-        Ok(scores)
+        let noted = Noted {
+            scores,
+            verdict: heard.verdict,
+        };
+        locked(&self.scores).put(file, stamp, &self.key, noted.clone())?;
+        Ok(noted)
     }
 }
 

@@ -214,6 +214,68 @@ fn thresholds_fallbacks_and_wrong_settings() {
     assert!(code == 2 && stderr.contains("no folder"), "{stderr}");
 }
 
+#[test]
+fn what_is_no_music_is_skipped_heard_or_remembered() {
+    let library = Library::new();
+    let silent = library.music().join("a/silent.wav");
+    Waveform::new(vec![0.0; 16_000], common::RATE)
+        .write_wav(&silent)
+        .unwrap();
+    let bytes = fs::read(&silent).unwrap();
+    let journal = library.music().join(".messymash/scores.jsonl");
+    let mut heard = 0;
+    for _ in 0..2 {
+        let told = ok(&mut library.tag(&["--write", "--fallback", "Unknown"]));
+        assert!(
+            told.contains("1 skipped") && told.contains("silent.wav: it is no music: silence"),
+            "{told}"
+        );
+        assert_eq!(fs::read(&silent).unwrap(), bytes);
+        heard += 1;
+        let notes = fs::read_to_string(&journal).unwrap();
+        assert_eq!(
+            notes.matches("silent.wav").count(),
+            1,
+            "not heard again in run {heard}"
+        );
+    }
+}
+
+#[test]
+fn undo_goes_back_to_what_somebody_wrote_between_and_a_fallback_replaces_nobodys_word() {
+    let library = Library::new();
+    let song = library.music().join("a/tone.mp3");
+    let set = |value: &str| {
+        let edit = Edit::prepare(&song, Field::Genre, &[value.to_string()], KeepTime::No);
+        edit.unwrap().commit().unwrap();
+    };
+    let genre = || Tags::read(&song).unwrap().genre;
+    set("Rock");
+    let arguments = ["--field", "genre", "--write", "--overwrite"];
+    ok(&mut library.tag(&arguments));
+    assert_ne!(genre(), ["Rock"]);
+    set("My Genre");
+    ok(&mut library.tag(&arguments));
+    assert_ne!(genre(), ["My Genre"]);
+    ok(&mut library.tag(&["--undo", "--write"]));
+    assert_eq!(genre(), ["My Genre"]);
+
+    let mut command = messymash();
+    command
+        .arg("tag")
+        .arg(library.music())
+        .arg("--model")
+        .arg(small_model())
+        .args(["--min-score", "1", "--fallback", "Unknown"])
+        .args(arguments);
+    let told = ok(&mut command);
+    assert!(
+        told.contains("11 tagged, 1 unsure") && told.contains("not replaced by the fallback"),
+        "{told}"
+    );
+    assert_eq!(genre(), ["My Genre"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn odd_files_are_named_with_a_reason_and_only_the_failed_are_tried_again() {

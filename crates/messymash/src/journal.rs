@@ -4,7 +4,7 @@
 //! disk; of each, callers keep no more than its place, so that memory hardly grows with the journal.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// Longer lines than this are none of ours.
+/// The longest line, its end included; a longer one is not written.
 const MAX_LINE: u64 = 1 << 22;
 
 /// A journal of lines `T`. It is locked as long as it is open: two processes would mix their lines.
@@ -31,8 +31,8 @@ impl<T: Serialize + DeserializeOwned> Lines<T> {
     /// A line that was cut off when a process died is removed, one that cannot be read is passed over.
     ///
     /// # Errors
-    /// [`Error::Config`] if another process has it open or the file does not begin with `head`; [`Error::Io`] if it cannot be
-    /// written.
+    /// [`Error::Config`] if another process has it open, the file does not begin with `head`, or holds a line of more than 4 MiB;
+    /// [`Error::Io`] if it cannot be written.
     pub fn open(path: &Path, head: &str, mut take: impl FnMut(u64, T)) -> Result<Self> {
         let failed = || Error::io(path);
         let mut options = OpenOptions::new();
@@ -77,7 +77,21 @@ impl<T: Serialize + DeserializeOwned> Lines<T> {
                     .read_until(b'\n', &mut line)
                     .map_err(failed())?;
                 if line.last() != Some(&b'\n') {
-                    break;
+                    // Cut off when a process died, unless it ends further on: then it is none of ours, and what follows may be.
+                    while !line.is_empty() && line.last() != Some(&b'\n') {
+                        line.clear();
+                        (&mut lines)
+                            .take(MAX_LINE)
+                            .read_until(b'\n', &mut line)
+                            .map_err(failed())?;
+                    }
+                    if line.is_empty() {
+                        break;
+                    }
+                    return Err(Error::Config(format!(
+                        "{}: the line that begins at byte {end} is too long. Remove that line",
+                        path.display()
+                    )));
                 }
                 if let Ok(read) = serde_json::from_slice(&line) {
                     take(end, read);
@@ -97,10 +111,17 @@ impl<T: Serialize + DeserializeOwned> Lines<T> {
     /// Adds a line and gives back its place; it is in the file when this returns.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written; the journal then is as it was.
+    /// [`Error::Io`] if it cannot be written, or is longer than 4 MiB; the journal then is as it was.
     pub fn append(&mut self, line: &T) -> Result<u64> {
         let mut bytes = serde_json::to_vec(line).map_err(|e| Error::io(&self.path)(e.into()))?;
         bytes.push(b'\n');
+        if bytes.len() as u64 > MAX_LINE {
+            let error = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "what is to be noted is too long for the journal",
+            );
+            return Err(Error::io(&self.path)(error));
+        }
         if let Err(error) = self.file.write_all(&bytes) {
             // A full disk takes half a line.
             let _ = self.file.set_len(self.end);
@@ -197,6 +218,36 @@ mod tests {
         for name in ["a/b.mp3", "音.flac", "bytes:00"] {
             assert_eq!(path_of(&text_of(Path::new(name))), Path::new(name));
         }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_refused_and_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let open = |seen: &mut Vec<String>| Lines::<String>::open(&path, "head\n", |_, line| seen.push(line));
+        let mut lines = open(&mut Vec::new()).unwrap();
+        // Two quotes and the end are of the line.
+        let longest = "x".repeat(MAX_LINE as usize - 3);
+        lines.append(&longest).unwrap();
+        assert!(lines.append(&format!("{longest}x")).is_err());
+        let place = lines.append(&"two".to_string()).unwrap();
+        assert_eq!(lines.at(place).unwrap(), "two");
+        drop(lines);
+        let mut seen = Vec::new();
+        drop(open(&mut seen).unwrap());
+        assert!(seen == [&longest, "two"]);
+
+        // Of another hand: whole, it stops everything; cut off, it is removed.
+        let good = std::fs::read(&path).unwrap();
+        let bad = [&good[..], b"\"", longest.as_bytes(), longest.as_bytes()].concat();
+        let whole = [&bad[..], b"\"\n\"three\"\n"].concat();
+        std::fs::write(&path, &whole).unwrap();
+        let error = open(&mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("too long"), "{error}");
+        assert!(std::fs::read(&path).unwrap() == whole);
+        std::fs::write(&path, &bad).unwrap();
+        drop(open(&mut Vec::new()).unwrap());
+        assert!(std::fs::read(&path).unwrap() == good);
     }
 
     #[test]

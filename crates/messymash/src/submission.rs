@@ -13,7 +13,7 @@ use std::path::Path;
 
 pub use check::{Checked, Expected, Fault, FaultKind, check};
 pub use ensemble::{Ensemble, Member};
-pub use journal::{Journal, Key};
+pub use journal::{Journal, Key, Noted};
 
 use crate::{Error, Result, atomic};
 

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub const VERDICT: &str = "verdict.json";
 
 /// What a listener may make of an answer. Serialised as `verdict` (`sure`, `not_sure`, `not_music`) and, for the last, `reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", content = "reason", rename_all = "snake_case")]
 pub enum Verdict {
     /// The likeliest genre is rather right than wrong.
@@ -24,7 +24,7 @@ pub enum Verdict {
 }
 
 /// What a sound without music is instead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotMusic {
     /// It never exceeds -60 dB of full scale.

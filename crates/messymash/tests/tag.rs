@@ -175,6 +175,52 @@ fn sizes_that_lie_take_no_memory() {
 }
 
 #[test]
+fn headers_without_end_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("song");
+    let refused = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let edit = Edit::prepare(&path, Field::Genre, &strings(&["jazz"]), KeepTime::No);
+        let message = edit.unwrap_err().to_string();
+        assert!(message.contains("damaged"), "{message}");
+    };
+    refused(&[&b"fLaC"[..], &[0; 1 << 20]].concat());
+    refused(&[&b"fLaC\0\0\0\0"[..], &b"\x02\0\0\0".repeat(2_000)].concat());
+    refused(&[&b"fLaC\x01\0\0\0\x80\0\0\0"[..], b"frames"].concat());
+
+    let atom = |id: &[u8], body: &[u8]| [&(body.len() as u32 + 8).to_be_bytes(), id, body].concat();
+    // Each within the next: 200,000 would be too many for the stack.
+    let sizes = (1..=200_000u32).rev().map(|left| 8 * left);
+    let nested: Vec<u8> = sizes
+        .flat_map(|size| [&size.to_be_bytes()[..], b"trak"].concat())
+        .collect();
+    refused(&[atom(b"ftyp", b"M4A "), atom(b"moov", &nested)].concat());
+    let many = [
+        atom(b"ftyp", b"M4A "),
+        atom(b"moov", b""),
+        atom(b"free", b"").repeat(1_000),
+    ]
+    .concat();
+    refused(&many);
+}
+
+#[test]
+fn what_lies_behind_a_tag_in_its_chunk_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tone.wav");
+    Waveform::new(vec![0.1; 800], 16_000).write_wav(&path).unwrap();
+    let sound = fs::read(&path).unwrap();
+    for (behind, refused) in [(b"\0\0\0\0", false), (b"TPE1", true)] {
+        let tag = [&b"ID3\x04\0\0\0\0\0\x0CTIT2\0\0\0\x02\0\0\0a"[..], behind].concat();
+        let mut bytes = [&sound[..], b"id3 ", &(tag.len() as u32).to_le_bytes(), &tag].concat();
+        let size = (bytes.len() as u32 - 8).to_le_bytes();
+        bytes[4..8].copy_from_slice(&size);
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(Tags::read(&path).is_err(), refused, "{behind:?}");
+    }
+}
+
+#[test]
 fn mode_and_time_stay() {
     let dir = tempfile::tempdir().unwrap();
     for (path, _) in files(dir.path()) {

@@ -113,7 +113,7 @@ fn restore(
         }
         return Ok((Did::Already, String::new()));
     }
-    if now != state.last {
+    if !state.is_ours(&now) {
         let reason = format!("it was changed since, to {}", shown(&now));
         return Ok((Did::Left, reason));
     }

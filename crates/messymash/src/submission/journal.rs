@@ -11,6 +11,7 @@ use crate::ast::Precision;
 use crate::classifier::ClassifyOptions;
 use crate::dataset::Stamp;
 use crate::journal::{Lines, print, text_of};
+use crate::verdict::Verdict;
 
 /// The first line, by which a journal is known.
 const HEAD: &str = "{\"messymash\":\"journal of scores\",\"version\":1}\n";
@@ -32,11 +33,21 @@ impl Key {
             batch: _,
         } = options;
         let version = env!("CARGO_PKG_VERSION");
-        let all =
-            format!("{version} {fingerprint} {precision:?} {windows:?} {tail:?} {function:?} {limits:?}");
+        let all = format!(
+            "{version} with verdicts {fingerprint} {precision:?} {windows:?} {tail:?} {function:?} {limits:?}"
+        );
         let digest = Sha256::digest(all);
         Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
+}
+
+/// What a model gave a sound.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Noted {
+    /// Of all labels, in the order that the caller keeps.
+    pub scores: Vec<f32>,
+    /// What may be made of them, where that is known.
+    pub verdict: Option<Verdict>,
 }
 
 /// Scores on disk, appended line by line; a line that was cut off when a process died is passed over.
@@ -55,6 +66,8 @@ struct Line {
     stamp: Stamp,
     model: Key,
     scores: Vec<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verdict: Option<Verdict>,
 }
 
 impl Line {
@@ -77,23 +90,27 @@ impl Journal {
         Ok(Self { lines, places })
     }
 
-    /// The scores of a file by a model, if the file has not changed since.
-    pub fn get(&self, sound: &Path, stamp: Stamp, model: &Key) -> Option<Vec<f32>> {
+    /// What a model gave a file, if the file has not changed since.
+    pub fn get(&self, sound: &Path, stamp: Stamp, model: &Key) -> Option<Noted> {
         let print = print(&[text_of(sound).as_bytes(), model.0.as_bytes()]);
         let line = self.lines.at(*self.places.get(&print)?).ok()?;
-        (line.stamp == stamp).then_some(line.scores)
+        (line.stamp == stamp).then_some(Noted {
+            scores: line.scores,
+            verdict: line.verdict,
+        })
     }
 
     /// Notes scores, which must be finite; they are in the file when this returns.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if they cannot be written.
-    pub fn put(&mut self, sound: &Path, stamp: Stamp, model: &Key, scores: Vec<f32>) -> Result<()> {
+    pub fn put(&mut self, sound: &Path, stamp: Stamp, model: &Key, noted: Noted) -> Result<()> {
         let line = Line {
             file: text_of(sound),
             stamp,
             model: model.clone(),
-            scores,
+            scores: noted.scores,
+            verdict: noted.verdict,
         };
         let place = self.lines.append(&line)?;
         self.places.insert(line.print(), place);
@@ -107,9 +124,17 @@ mod tests {
 
     use super::*;
     use crate::classifier::Tail;
+    use crate::verdict::NotMusic;
 
     fn key(name: &str) -> Key {
         Key::new(name, Precision::F32, &ClassifyOptions::default())
+    }
+
+    fn noted(scores: &[f32]) -> Noted {
+        Noted {
+            scores: scores.to_vec(),
+            verdict: None,
+        }
     }
 
     #[test]
@@ -117,13 +142,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let (sound, stamp) = (Path::new("mashups/song0001.wav"), Stamp { size: 7, modified: 9 });
-        let scores = vec![0.1, 1.0 / 3.0, f32::MIN_POSITIVE];
+        let heard = noted(&[0.1, 1.0 / 3.0, f32::MIN_POSITIVE]);
         let mut journal = Journal::open(&path).unwrap();
-        journal.put(sound, stamp, &key("a"), scores.clone()).unwrap();
+        journal.put(sound, stamp, &key("a"), heard.clone()).unwrap();
+        let judged = |verdict| Noted {
+            verdict: Some(verdict),
+            ..heard.clone()
+        };
+        let verdicts = [
+            Verdict::Sure,
+            Verdict::NotSure,
+            Verdict::NotMusic(NotMusic::Silence),
+        ];
+        for verdict in verdicts {
+            let sound = Path::new("judged.wav");
+            journal.put(sound, stamp, &key("a"), judged(verdict)).unwrap();
+            assert_eq!(journal.get(sound, stamp, &key("a")), Some(judged(verdict)));
+        }
         assert!(Journal::open(&path).unwrap_err().to_string().contains("in use"));
         drop(journal);
         let journal = Journal::open(&path).unwrap();
-        assert_eq!(journal.get(sound, stamp, &key("a")), Some(scores), "bit for bit");
+        assert_eq!(journal.get(sound, stamp, &key("a")), Some(heard), "bit for bit");
         assert_eq!(journal.get(sound, stamp, &key("b")), None);
         assert_eq!(journal.get(sound, Stamp { size: 8, ..stamp }, &key("a")), None);
         assert_eq!(
@@ -149,14 +188,16 @@ mod tests {
         for name in ["a", "b"] {
             Journal::open(&path)
                 .unwrap()
-                .put(Path::new(name), stamp, &key("m"), vec![0.5])
+                .put(Path::new(name), stamp, &key("m"), noted(&[0.5]))
                 .unwrap();
         }
         let bytes = fs::read(&path).unwrap();
         for cut in 0..bytes.len() {
             fs::write(&path, &bytes[..cut]).unwrap();
             let mut journal = Journal::open(&path).unwrap();
-            journal.put(Path::new("c"), stamp, &key("m"), vec![0.25]).unwrap();
+            journal
+                .put(Path::new("c"), stamp, &key("m"), noted(&[0.25]))
+                .unwrap();
             drop(journal);
             let journal = Journal::open(&path).unwrap();
             assert!(

@@ -29,8 +29,17 @@ pub struct State {
     pub original: Vec<String>,
     /// What was written last.
     pub last: Vec<String>,
+    /// What that was to replace, if this program had written it: still there where it was stopped before the file was replaced.
+    pub replaced: Option<Vec<String>>,
     /// By which model.
     pub model: Key,
+}
+
+impl State {
+    /// Whether what the field holds now was written by this program.
+    pub fn is_ours(&self, now: &[String]) -> bool {
+        self.last == now || self.replaced.as_deref() == Some(now)
+    }
 }
 
 /// A journal of changes. Files are best named relative to the library, so that it can be moved.
@@ -65,6 +74,7 @@ enum Event {
         before: Vec<String>,
         after: Vec<String>,
     },
+    /// What was written is not to be taken back any more: it was, or somebody else wrote over it.
     Undo {
         field: Field,
     },
@@ -100,20 +110,28 @@ impl Changes {
         let Some(places) = self.changed.get(&print_of(&text_of(file), field)) else {
             return Ok(None);
         };
-        let (Event::Write { before, .. }, Event::Write { after, model, .. }) = (
+        let (
+            Event::Write { before: original, .. },
+            Event::Write {
+                before, after, model, ..
+            },
+        ) = (
             self.lines.at(places.first)?.event,
             self.lines.at(places.last)?.event,
-        ) else {
+        )
+        else {
             return Ok(None);
         };
         Ok(Some(State {
-            original: before,
+            original,
             last: after,
+            replaced: (places.first != places.last).then_some(before),
             model,
         }))
     }
 
-    /// Notes what is about to be written. It is on disk when this returns, so that it can be undone whatever happens next.
+    /// Notes what is about to be written. It is on disk when this returns, so that it can be undone whatever happens next. Where
+    /// somebody else has changed the field since, `before` is from now on what there is to go back to.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io).
@@ -124,6 +142,10 @@ impl Changes {
         before: &[String],
         after: &[String],
     ) -> Result<()> {
+        let known = self.state(&change.file, change.field)?;
+        if known.is_some_and(|known| !known.is_ours(before)) {
+            self.append(&change.file, Event::Undo { field: change.field })?;
+        }
         let event = Event::Write {
             field: change.field,
             model: model.clone(),
@@ -254,6 +276,7 @@ mod tests {
         let state = State {
             original: strings("Rock"),
             last: strings("pop"),
+            replaced: Some(strings("jazz")),
             model: key("b"),
         };
         assert_eq!(changes.state(&change.file, Field::Genre).unwrap(), Some(state));
@@ -264,5 +287,39 @@ mod tests {
         assert_eq!(changes.at(places[0]).unwrap(), Some(change.clone()));
         changes.undone(&change).unwrap();
         assert_eq!(Changes::changed(&changes), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_between_is_what_there_is_to_go_back_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tags");
+        let key = Key::new("a", Precision::F32, &ClassifyOptions::default());
+        let strings = |text: &str| vec![text.to_string()];
+        let change = Change {
+            file: "song.mp3".into(),
+            field: Field::Genre,
+        };
+        let mut changes = Changes::open(&path).unwrap();
+        let mut write = |before: &str, after: &str| {
+            changes
+                .will_write(&change, &key, &strings(before), &strings(after))
+                .unwrap();
+            let state = changes.state(&change.file, Field::Genre).unwrap();
+            state.unwrap()
+        };
+        assert_eq!(write("Rock", "jazz").replaced, None);
+        // Stopped before the file was replaced: what it holds is ours, and the first value is still known.
+        let state = write("jazz", "pop");
+        assert!(state.is_ours(&strings("jazz")) && state.is_ours(&strings("pop")));
+        assert!(!state.is_ours(&strings("Rock")) && !state.is_ours(&[]));
+        let state = write("jazz", "blues");
+        assert_eq!(state.original, strings("Rock"));
+        assert!(!state.is_ours(&strings("pop")));
+        let state = write("My Genre", "pop");
+        assert_eq!((&state.original, &state.replaced), (&strings("My Genre"), &None));
+        drop(changes);
+        let changes = Changes::open(&path).unwrap();
+        assert_eq!(changes.state(&change.file, Field::Genre).unwrap(), Some(state));
+        assert_eq!(changes.changed().len(), 1);
     }
 }

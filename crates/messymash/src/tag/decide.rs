@@ -1,13 +1,15 @@
 //! From scores to what is written.
 
 use crate::classifier::Prediction;
+use crate::verdict::{NotMusic, Verdict};
 use crate::{Error, Result};
 
 /// When a genre is sure enough to be written, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
-    /// The likeliest genre is told from this score on, in [0, 1].
-    pub min_score: f32,
+    /// The likeliest genre is told from this score on, in [0, 1], whatever the verdict; `None`: from 0.5 on, unless the verdict is
+    /// [`Verdict::NotSure`].
+    pub min_score: Option<f32>,
     /// Further genres are told from this score on, in [0, 1].
     pub further_score: f32,
     /// The most genres of a file, at least 1.
@@ -20,11 +22,14 @@ pub struct Rules {
     pub names: Vec<(String, String)>,
 }
 
+/// From what score on a genre is told where nobody has said.
+const MIN_SCORE: f32 = 0.5;
+
 impl Default for Rules {
-    /// One genre, from a score of 0.5 on, by the model's own name; nothing else.
+    /// One genre, from a score of 0.5 on unless the model says that it is not sure, by the model's own name; nothing else.
     fn default() -> Self {
         Self {
-            min_score: 0.5,
+            min_score: None,
             further_score: 0.25,
             count: 1,
             fallback: None,
@@ -42,7 +47,7 @@ impl Rules {
     /// or control characters in what would be written.
     pub fn check(&self, labels: &[String]) -> Result<()> {
         let wrong = |message: String| Err(Error::Config(message));
-        for score in [self.min_score, self.further_score] {
+        for score in self.min_score.into_iter().chain([self.further_score]) {
             if !(0.0..=1.0).contains(&score) {
                 return wrong(format!("a score is from 0 to 1; {score} is not"));
             }
@@ -81,6 +86,8 @@ pub enum Decision {
     Fallback(Vec<String>),
     /// No genre is sure enough.
     Nothing,
+    /// It has no genre.
+    NotMusic(NotMusic),
 }
 
 impl Decision {
@@ -88,17 +95,20 @@ impl Decision {
     pub fn values(&self) -> &[String] {
         match self {
             Decision::Genres(values) | Decision::Fallback(values) => values,
-            Decision::Nothing => &[],
+            Decision::Nothing | Decision::NotMusic(_) => &[],
         }
     }
 }
 
-/// Decides by all labels' scores, the highest first ([`Predictions::predictions`](crate::Predictions::predictions)).
-pub fn decide(predictions: &[Prediction], rules: &Rules) -> Decision {
-    let sure = predictions
-        .first()
-        .is_some_and(|first| first.score >= rules.min_score);
-    if !sure {
+/// Decides by all labels' scores, the highest first ([`Predictions::predictions`](crate::Predictions::predictions)), and the
+/// verdict on them, where there is one. What is no music gets nothing, whatever the rules.
+pub fn decide(predictions: &[Prediction], verdict: Option<Verdict>, rules: &Rules) -> Decision {
+    if let Some(Verdict::NotMusic(other)) = verdict {
+        return Decision::NotMusic(other);
+    }
+    let unsure = rules.min_score.is_none() && verdict == Some(Verdict::NotSure);
+    let least = rules.min_score.unwrap_or(MIN_SCORE);
+    if unsure || predictions.first().is_none_or(|first| first.score < least) {
         return match &rules.fallback {
             Some(fallback) => Decision::Fallback(vec![fallback.clone()]),
             None => Decision::Nothing,
@@ -129,12 +139,16 @@ mod tests {
     use super::*;
 
     fn told(rules: &Rules) -> Decision {
+        judged(None, rules)
+    }
+
+    fn judged(verdict: Option<Verdict>, rules: &Rules) -> Decision {
         let scores = [("hiphop", 0.5), ("pop", 0.3), ("rock", 0.2)];
         let predictions = scores.map(|(label, score)| Prediction {
             label: label.into(),
             score,
         });
-        decide(&predictions, rules)
+        decide(&predictions, verdict, rules)
     }
 
     #[test]
@@ -159,7 +173,7 @@ mod tests {
         };
         assert_eq!(told(&same), genres(&["Urban"]));
         let strict = Rules {
-            min_score: 0.51,
+            min_score: Some(0.51),
             ..rules
         };
         assert_eq!(told(&strict), Decision::Nothing);
@@ -168,6 +182,34 @@ mod tests {
             ..strict
         };
         assert_eq!(told(&fallback), Decision::Fallback(vec!["Unknown".into()]));
-        assert_eq!(decide(&[], &Rules::default()), Decision::Nothing);
+        assert_eq!(decide(&[], None, &Rules::default()), Decision::Nothing);
+    }
+
+    #[test]
+    fn verdicts_decide_before_scores_unless_a_score_was_asked_for() {
+        let rules = Rules {
+            fallback: Some("Unknown".into()),
+            ..Rules::default()
+        };
+        let asked = Rules {
+            min_score: Some(0.5),
+            ..rules.clone()
+        };
+        let genres = Decision::Genres(vec!["hiphop".into()]);
+        let fallback = Decision::Fallback(vec!["Unknown".into()]);
+        assert_eq!(judged(Some(Verdict::Sure), &rules), genres);
+        assert_eq!(judged(Some(Verdict::NotSure), &rules), fallback);
+        assert_eq!(
+            judged(Some(Verdict::NotSure), &Rules::default()),
+            Decision::Nothing
+        );
+        assert_eq!(judged(Some(Verdict::NotSure), &asked), genres);
+        for other in [NotMusic::Silence, NotMusic::Speech, NotMusic::Noise] {
+            for rules in [&rules, &asked] {
+                let decision = judged(Some(Verdict::NotMusic(other)), rules);
+                assert_eq!(decision, Decision::NotMusic(other));
+                assert!(decision.values().is_empty());
+            }
+        }
     }
 }

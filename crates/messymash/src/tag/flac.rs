@@ -9,6 +9,7 @@ use super::vorbis::Comments;
 use super::{Field, refused};
 use crate::Result;
 
+const STREAM: u8 = 0;
 const PADDING: u8 = 1;
 const COMMENTS: u8 = 4;
 /// Room left where the blocks had to grow, so that the next change needs none.
@@ -16,6 +17,8 @@ const ROOM: u64 = 4096;
 /// The most that a block's length can say.
 const MAX_BLOCK: u64 = (1 << 24) - 1;
 const HEADER: u64 = 4;
+/// Blocks that a file may have before its header is taken for a trap.
+const MAX_BLOCKS: usize = 1_000;
 
 pub(super) struct Flac {
     blocks: Vec<Block>,
@@ -50,6 +53,10 @@ impl Flac {
                 return Err(refused(
                     "the file ends inside its header; it was probably cut off",
                 ));
+            }
+            // The description of the stream comes first, and once.
+            if (kind == STREAM) != blocks.is_empty() || blocks.len() == MAX_BLOCKS {
+                return Err(refused("its header is damaged"));
             }
             if kind == COMMENTS && comments.is_none() {
                 comments = Some(Comments::parse(&source.bytes(body.clone())?)?);

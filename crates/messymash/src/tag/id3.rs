@@ -92,9 +92,10 @@ impl Id3 {
         let body = body.get(skip..).ok_or_else(damaged)?;
         // iTunes wrote 2.4 tags whose frames have sizes as in 2.3.
         let frames = match version {
-            2 => frames(body, 3, plain),
-            3 => frames(body, 4, plain),
-            _ => frames(body, 4, seven_bits).or_else(|| frames(body, 4, plain)),
+            2 => frames(body, 3, |size| Some(plain(size))),
+            3 => frames(body, 4, |size| Some(plain(size))),
+            _ => frames(body, 4, |size| size.is_ascii().then(|| seven_bits(size)))
+                .or_else(|| frames(body, 4, |size| Some(plain(size)))),
         };
         Ok(Self {
             version,
@@ -266,8 +267,9 @@ impl Id3 {
     }
 }
 
-/// Frames up to the padding; `None` where what stands there is no frame.
-fn frames(mut body: &[u8], id_len: usize, size_of: fn(&[u8]) -> usize) -> Option<Vec<Frame>> {
+/// Frames up to the padding; `None` where what stands there is no frame, or no padding. A size that was read wrongly ends anywhere,
+/// also at a zero: it is taken for padding only if zeros are all that follows.
+fn frames(mut body: &[u8], id_len: usize, size_of: fn(&[u8]) -> Option<usize>) -> Option<Vec<Frame>> {
     let header = if id_len == 3 { 6 } else { 10 };
     let mut frames = Vec::new();
     while body.len() >= header && body[0] != 0 {
@@ -276,7 +278,7 @@ fn frames(mut body: &[u8], id_len: usize, size_of: fn(&[u8]) -> usize) -> Option
         let known = |(place, &byte): (usize, &u8)| {
             byte.is_ascii_uppercase() || byte.is_ascii_digit() || place == 3 && matches!(byte, 0 | b' ')
         };
-        let size = size_of(&body[id_len..if id_len == 3 { 6 } else { 8 }]);
+        let size = size_of(&body[id_len..if id_len == 3 { 6 } else { 8 }])?;
         let end = header.checked_add(size)?;
         if !id.iter().enumerate().all(known) || end > body.len() {
             return None;
@@ -288,7 +290,7 @@ fn frames(mut body: &[u8], id_len: usize, size_of: fn(&[u8]) -> usize) -> Option
         });
         body = &body[end..];
     }
-    Some(frames)
+    body.iter().all(|&byte| byte == 0).then_some(frames)
 }
 
 /// Without the zeros that were put behind each 0xFF.
@@ -390,6 +392,35 @@ mod tests {
         let read = Id3::parse(&bytes).unwrap();
         assert_eq!(read.frames.len(), 2);
         assert_eq!(read.frames[0].body, long);
+    }
+
+    #[test]
+    fn a_size_that_ends_at_a_zero_is_not_taken_for_padding() {
+        // Plain sizes in a 2.4 tag; every other byte of the text is zero.
+        for units in [62, 130] {
+            let mut text = b"\x02eng\0\0".to_vec();
+            text.extend([0, b'x'].repeat(units));
+            text.extend([0, 0, 0, 0]);
+            let mut body = b"USLT".to_vec();
+            body.extend((text.len() as u32).to_be_bytes());
+            body.extend([0, 0]);
+            body.extend(&text);
+            body.extend(b"TPE1\0\0\0\x02\0\0\0a");
+            body.extend([0; 30]);
+            let mut bytes = vec![b'I', b'D', b'3', 4, 0, 0];
+            bytes.extend(in_seven_bits(body.len()));
+            bytes.extend(&body);
+            let read = Id3::parse(&bytes).unwrap();
+            assert_eq!(read.frames.len(), 2, "{} bytes", text.len());
+            assert_eq!(read.frames[0].body, text);
+            assert_eq!(read.frames[1].body, b"\0a");
+        }
+        // Neither way is there padding of zeros alone.
+        for version in 2..=4 {
+            let mut bytes = tag(version);
+            *bytes.last_mut().unwrap() = 1;
+            assert!(Id3::parse(&bytes).is_err(), "2.{version}");
+        }
     }
 
     #[test]

@@ -92,7 +92,11 @@ impl Iff {
             let mut is_tag = false;
             if tag.is_none() && id.eq_ignore_ascii_case(b"id3 ") {
                 let bytes = source.bytes(body.clone())?;
-                if id3::length(&bytes).is_some() {
+                if let Some(len) = id3::length(&bytes) {
+                    let behind = bytes.get(len as usize..).unwrap_or_default();
+                    if behind.iter().any(|&byte| byte != 0) {
+                        return Err(refused("its ID3v2 tag is shorter than the chunk that holds it"));
+                    }
                     tag = Some(Id3::parse(&bytes)?);
                     is_tag = true;
                 }

@@ -10,6 +10,10 @@ use crate::Result;
 
 /// Atoms of one level that are looked through.
 const MAX_ATOMS: usize = 100_000;
+/// Atoms of the file itself that are looked through; each place of sound is looked for among them.
+const MAX_TOP: usize = 1_000;
+/// Atoms within atoms; tables lie six deep.
+const MAX_DEPTH: usize = 16;
 /// Atoms that hold atoms on the way to what has to be changed.
 const CONTAINERS: [&[u8; 4]; 7] = [b"moov", b"udta", b"meta", b"trak", b"mdia", b"minf", b"stbl"];
 /// Whose names the private field's is: the one that all programs use.
@@ -51,7 +55,7 @@ impl Mp4 {
             } else {
                 start.saturating_add(size)
             };
-            if end > source.len() || start + body > end || atoms.len() == MAX_ATOMS {
+            if end > source.len() || start + body > end || atoms.len() == MAX_TOP {
                 return Err(damaged());
             }
             let id = [head[4], head[5], head[6], head[7]];
@@ -103,12 +107,10 @@ impl Mp4 {
     pub(super) fn feed_rest(&self, source: &mut Source, field: Field, digest: &mut Sha256) -> Result<()> {
         for atom in &self.atoms {
             match &atom.id {
-                b"moov" => self.feed_tree(
-                    b"file",
-                    &children(&self.tree, 0..self.tree.len())?[0],
-                    field,
-                    digest,
-                )?,
+                b"moov" => {
+                    let tree = &children(&self.tree, 0..self.tree.len())?[0];
+                    self.feed_tree((b"file", 0), tree, field, digest)?;
+                }
                 b"free" | b"skip" => {}
                 id => {
                     digest.update(id);
@@ -137,7 +139,7 @@ impl Mp4 {
         let delta = tree.len() as i64 - self.tree.len() as i64;
         if delta != 0 {
             let whole = children(&tree, 0..tree.len())?;
-            self.shift(&mut tree, &whole, delta)?;
+            self.shift(&mut tree, &whole, delta, 0)?;
         }
         let end = self.atoms.last().map_or(self.moov.end, |atom| atom.all.end);
         Ok(vec![
@@ -212,7 +214,10 @@ impl Mp4 {
     }
 
     /// Moves the places told by the tables of all tracks that lie behind `moov`.
-    fn shift(&self, tree: &mut [u8], atoms: &[Inner], delta: i64) -> Result<()> {
+    fn shift(&self, tree: &mut [u8], atoms: &[Inner], delta: i64, depth: usize) -> Result<()> {
+        if depth == MAX_DEPTH {
+            return Err(damaged());
+        }
         for atom in atoms {
             let entries = table(tree, atom);
             match &atom.id {
@@ -237,7 +242,7 @@ impl Mp4 {
                 }
                 id if CONTAINERS.contains(&id) && !matches!(id, b"udta" | b"meta") => {
                     let inner = inside(tree, atom)?;
-                    self.shift(tree, &inner, delta)?;
+                    self.shift(tree, &inner, delta, depth + 1)?;
                 }
                 _ => {}
             }
@@ -245,7 +250,17 @@ impl Mp4 {
         Ok(())
     }
 
-    fn feed_tree(&self, parent: &[u8; 4], atom: &Inner, field: Field, digest: &mut Sha256) -> Result<()> {
+    /// Takes an atom into the digest: by its parent and how deep it lies.
+    fn feed_tree(
+        &self,
+        (parent, depth): (&[u8; 4], usize),
+        atom: &Inner,
+        field: Field,
+        digest: &mut Sha256,
+    ) -> Result<()> {
+        if depth == MAX_DEPTH {
+            return Err(damaged());
+        }
         let tree = &self.tree;
         let entries = table(tree, atom);
         match &atom.id {
@@ -273,7 +288,7 @@ impl Mp4 {
                     digest.update(id);
                 }
                 for inner in inside(tree, atom)? {
-                    self.feed_tree(&atom.id, &inner, field, digest)?;
+                    self.feed_tree((&atom.id, depth + 1), &inner, field, digest)?;
                 }
             }
             _ => feed(&tree[atom.all.clone()], digest),
