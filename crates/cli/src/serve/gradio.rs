@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -60,6 +60,8 @@ struct Calls {
     send: mpsc::Sender<Bytes>,
     receive: Option<mpsc::Receiver<Bytes>>,
     pending: usize,
+    /// When the last call came: a session has one key for all of its calls.
+    since: Instant,
 }
 
 /// How events are written: for a session's clients, or for the curl form.
@@ -91,6 +93,22 @@ impl Kept {
         if self.calls.get(key).is_some_and(|calls| calls.send.is_closed()) {
             self.calls.remove(key);
         }
+    }
+
+    /// Does away with answers that nobody asked for in time. Who listens already has the other end, and the calls that came
+    /// later under the same key have a time of their own.
+    fn forget_unasked(&mut self, key: &str) {
+        let unasked = |calls: &Calls| calls.receive.is_some() && calls.since.elapsed() >= KEPT;
+        if self.calls.get(key).is_some_and(unasked) {
+            self.calls.remove(key);
+        }
+    }
+
+    /// The calls that a sender belongs to: under its key there may be later ones by now.
+    fn of(&mut self, key: &str, send: &mpsc::Sender<Bytes>) -> Option<&mut Calls> {
+        self.calls
+            .get_mut(key)
+            .filter(|calls| calls.send.same_channel(send))
     }
 }
 
@@ -243,17 +261,14 @@ async fn call(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, form: 
             send,
             receive: Some(receive),
             pending: 0,
+            since: Instant::now(),
         }
     });
     calls.pending += 1;
+    calls.since = Instant::now();
     let send = calls.send.clone();
     drop(kept);
-    forget(service, key.clone(), |kept, key| {
-        // Who listens already has the other end.
-        if kept.calls.get(key).is_some_and(|calls| calls.receive.is_some()) {
-            kept.calls.remove(key);
-        }
-    });
+    forget(service, key.clone(), Kept::forget_unasked);
     tokio::spawn(hear(
         service.clone(),
         place,
@@ -341,7 +356,7 @@ async fn hear(service: Arc<Service>, place: Place, upload: Upload, teller: Telle
         let _ = teller.send.send(event).await;
     }
     let mut kept = service.gradio.kept();
-    let Some(calls) = kept.calls.get_mut(&teller.key) else {
+    let Some(calls) = kept.of(&teller.key, &teller.send) else {
         return;
     };
     calls.pending -= 1;
@@ -388,4 +403,47 @@ fn listen(service: &Service, key: &str) -> Result<Answer> {
         kept.calls.remove(key);
     }
     Ok(events(receive))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(age: Duration) -> Calls {
+        let (send, receive) = mpsc::channel(1);
+        Calls {
+            send,
+            receive: Some(receive),
+            pending: 1,
+            since: Instant::now().checked_sub(age).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_time_of_an_earlier_call_takes_no_later_one_away() {
+        let mut kept = Kept::default();
+        let key = "session s";
+        kept.calls.insert(key.into(), calls(Duration::from_secs(1)));
+        kept.forget_unasked(key);
+        assert!(kept.calls.contains_key(key));
+        kept.calls.insert(key.into(), calls(KEPT));
+        kept.forget_unasked(key);
+        assert!(!kept.calls.contains_key(key));
+        let mut listened = calls(KEPT);
+        listened.receive = None;
+        kept.calls.insert(key.into(), listened);
+        kept.forget_unasked(key);
+        assert!(kept.calls.contains_key(key));
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_call_is_none_of_a_later_one() {
+        let mut kept = Kept::default();
+        let key = "session s";
+        let (earlier, later) = (calls(KEPT), calls(Duration::ZERO));
+        let (old, new) = (earlier.send.clone(), later.send.clone());
+        kept.calls.insert(key.into(), later);
+        assert!(kept.of(key, &old).is_none());
+        assert!(kept.of(key, &new).is_some());
+    }
 }
