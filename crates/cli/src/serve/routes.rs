@@ -71,10 +71,17 @@ pub const ROUTES: &[(&str, &str, Route)] = &[
 
 impl Route {
     /// Whether it answers without a key: what is no secret, and what asks whether the service lives.
-    fn is_open(self) -> bool {
+    pub fn is_open(self) -> bool {
         matches!(
             self,
-            Route::Index | Route::Web | Route::Sample | Route::Live | Route::Ready
+            Route::Index
+                | Route::Web
+                | Route::Sample
+                | Route::OpenApi
+                | Route::Docs
+                | Route::DocsStyle
+                | Route::Live
+                | Route::Ready
         )
     }
 
