@@ -119,7 +119,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         limits: args.limits.clone(),
         metrics: Metrics::default(),
         key: args.api_key_file.as_deref().map(Key::read).transpose()?,
-        gradio: Gradio::default(),
+        gradio: Gradio::new(&args.limits),
         is_bundled: args.model.model.is_none(),
         draining: AtomicBool::new(false),
         log: args.log,

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::Service;
 use super::answer::{Answer, event, events, ok};
 use super::errors::{Kind, Problem, Result};
+use super::limits::{Limits, reserved_kib};
 use super::query::Query;
 use super::queue::Place;
 use super::routes::token;
@@ -26,8 +27,8 @@ use super::{api, body, multipart};
 /// How long what was uploaded, or answered, waits for who asks for it.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Uploads that wait, KiB together.
-const SPOOL_KIB: usize = 256 << 10;
+/// Uploads that wait, KiB together, with the copies that their calls will make: so much, or one of the largest sounds.
+const SPOOL_KIB: u32 = 256 << 10;
 
 /// Calls whose answers nobody has asked for yet.
 const MOST_CALLS: usize = 1024;
@@ -78,14 +79,6 @@ struct Call {
     session_hash: String,
 }
 
-impl Default for Gradio {
-    fn default() -> Self {
-        Self {
-            room: Arc::new(Semaphore::new(SPOOL_KIB)),
-            kept: Mutex::default(),
-        }
-    }
-}
 
 impl Kept {
     /// Does away with calls whose listener has gone.
@@ -113,6 +106,14 @@ impl Kept {
 }
 
 impl Gradio {
+    pub fn new(limits: &Limits) -> Self {
+        let room = SPOOL_KIB.max(reserved_kib(false, limits.body_of(false)));
+        Self {
+            room: Arc::new(Semaphore::new(room as usize)),
+            kept: Mutex::default(),
+        }
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,13 +168,20 @@ pub async fn upload(service: &Arc<Service>, parts: &Parts, body: &mut Incoming) 
     let content_type = parts
         .headers
         .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let files = multipart::parts(content_type.unwrap_or_default(), &bytes)?;
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_string();
+    // Parts of a form are views of all of it: a small file must not keep a large one.
+    let files = body::apart(move || {
+        let files = multipart::parts(&content_type, &bytes)?.into_iter();
+        let files = files.filter(|part| part.name == "files");
+        Ok(files
+            .map(|file| Bytes::copy_from_slice(&file.content))
+            .collect::<Vec<_>>())
+    });
     let mut names = Vec::new();
-    for file in files.into_iter().filter(|part| part.name == "files") {
-        // Parts of a form are views of all of it: a small file must not keep a large one.
-        let bytes = Bytes::copy_from_slice(&file.content);
-        let kib = bytes.len().div_ceil(1024).max(1) as u32;
+    for bytes in files.await? {
+        let kib = reserved_kib(false, bytes.len()).max(1);
         let room = service
             .gradio
             .room
