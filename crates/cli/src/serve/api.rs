@@ -224,7 +224,10 @@ impl Question {
                 () = send.closed() => return,
                 answer = work => match answer {
                     Ok(answer) => event(Some("result"), &answer),
-                    Err(problem) => event(Some("error"), &problem.value(&id).to_string()),
+                    Err(problem) => {
+                        service.note(&problem, &id, "/v1/classify");
+                        event(Some("error"), &problem.value(&id).to_string())
+                    }
                 },
             };
             let _ = send.send(last).await;

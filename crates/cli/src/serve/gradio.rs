@@ -72,6 +72,16 @@ enum Form {
     Curl,
 }
 
+impl Form {
+    /// Where calls of this form come to.
+    fn address(self) -> &'static str {
+        match self {
+            Form::Session => "/gradio_api/queue/join",
+            Form::Curl => "/gradio_api/call/predict",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Call {
     data: Vec<Value>,
@@ -220,16 +230,22 @@ fn forget(service: &Arc<Service>, name: String, remove: fn(&mut Kept, &str)) {
 }
 
 /// `POST /gradio_api/queue/join`.
-pub async fn join(service: &Arc<Service>, parts: &Parts, body: &mut Incoming) -> Result<Answer> {
-    call(service, parts, body, Form::Session).await
+pub async fn join(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, id: &str) -> Result<Answer> {
+    call(service, parts, body, id, Form::Session).await
 }
 
 /// `POST /gradio_api/call/predict`.
-pub async fn start(service: &Arc<Service>, parts: &Parts, body: &mut Incoming) -> Result<Answer> {
-    call(service, parts, body, Form::Curl).await
+pub async fn start(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, id: &str) -> Result<Answer> {
+    call(service, parts, body, id, Form::Curl).await
 }
 
-async fn call(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, form: Form) -> Result<Answer> {
+async fn call(
+    service: &Arc<Service>,
+    parts: &Parts,
+    body: &mut Incoming,
+    request: &str,
+    form: Form,
+) -> Result<Answer> {
     let (place, bytes) = body::receive(&parts.headers, body, &service.queue, &service.limits).await?;
     let call: Call = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::validation(format!("The JSON cannot be used ({error}).")))?;
@@ -284,6 +300,7 @@ async fn call(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, form: 
         Teller {
             form,
             id: id.clone(),
+            request: request.to_string(),
             key,
             send,
         },
@@ -294,7 +311,10 @@ async fn call(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, form: 
 /// Who is told of a call.
 struct Teller {
     form: Form,
+    /// Of the call, as its client knows it.
     id: String,
+    /// Of the request that began it.
+    request: String,
     key: String,
     send: mpsc::Sender<Bytes>,
 }
@@ -360,6 +380,9 @@ async fn hear(service: Arc<Service>, place: Place, upload: Upload, teller: Telle
         () = teller.send.closed() => return service.gradio.kept().forget_closed(&teller.key),
         result = work => result,
     };
+    if let Err(problem) = &result {
+        service.note(problem, &teller.request, teller.form.address());
+    }
     if let Some(event) = teller.end(result) {
         let _ = teller.send.send(event).await;
     }

@@ -165,10 +165,7 @@ impl Service {
         let mut answer = match result {
             Ok(answer) => answer,
             Err(problem) => {
-                if problem.kind == Kind::Internal {
-                    self.metrics.panicked();
-                    eprintln!("request {id} to {label} met a fault of the program");
-                }
+                self.note(&problem, &id, label);
                 problem.answer(&id)
             }
         };
@@ -192,6 +189,14 @@ impl Service {
             );
         }
         answer
+    }
+
+    /// Counts a fault of the program and says which request met it; to be told of every problem that reaches a client.
+    pub fn note(&self, problem: &Problem, id: &str, label: &str) {
+        if problem.kind == Kind::Internal {
+            self.metrics.panicked();
+            eprintln!("request {id} to {label} met a fault of the program");
+        }
     }
 
     async fn route(
@@ -226,9 +231,9 @@ impl Service {
             Route::GradioConfig => Ok(gradio::config(self)),
             Route::GradioInfo => Ok(gradio::info()),
             Route::GradioUpload => gradio::upload(self, parts, body).await,
-            Route::GradioJoin => gradio::join(self, parts, body).await,
+            Route::GradioJoin => gradio::join(self, parts, body, id).await,
             Route::GradioData => gradio::data(self, parts),
-            Route::GradioCall => gradio::start(self, parts, body).await,
+            Route::GradioCall => gradio::start(self, parts, body, id).await,
             Route::GradioResult => gradio::result(self, name),
             Route::Live => Ok(ok(&json!({"status": "alive"}))),
             Route::Ready => {
