@@ -152,11 +152,10 @@ async fn listen(args: &Args, service: &Arc<Service>) -> Result<Outcome> {
     let (loading, model) = (service.clone(), args.model.clone());
     std::thread::spawn(move || match load(&model) {
         Ok(classifier) => {
-            eprintln!(
-                "{} is ready at http://{address}",
-                crate::input::printable(classifier.name())
-            );
+            let name = crate::input::printable(classifier.name());
             let _ = loading.classifier.set(classifier);
+            // Whoever reads this may ask at once.
+            eprintln!("{name} is ready at http://{address}");
         }
         Err(error) => {
             let _ = failed.send(error);
