@@ -192,6 +192,22 @@ fn the_page_and_what_describes_the_service_are_there() {
 }
 
 #[test]
+fn a_connection_is_kept_whether_or_not_a_body_has_a_stated_length() {
+    let service = Service::start(&[]);
+    let sound = wav(0.5);
+    let head = "POST /predict HTTP/1.1\r\nhost: t\r\n";
+    let stated = format!("{head}content-length: {}\r\n\r\n", sound.len());
+    let size = format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n", sound.len());
+    let chunked = [size.as_bytes(), &sound, b"\r\n0\r\n\r\n"].concat();
+    let mut stream = service.connect();
+    for request in [&chunked, &[stated.as_bytes(), &sound].concat(), &chunked] {
+        stream.write_all(request).unwrap();
+        let answer = Answer::read(&mut stream);
+        assert_eq!((answer.status, answer.header("connection")), (200, None));
+    }
+}
+
+#[test]
 fn what_cannot_be_heard_is_refused_by_kind() {
     let service = Service::start(&["--max-seconds", "1.5", "--max-body", "1"]);
     let of = |headers: &str, body: &[u8]| service.post("/v1/classify", headers, body).refusal();

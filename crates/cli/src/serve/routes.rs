@@ -1,7 +1,7 @@
 //! Routes: what is at which address, and what every request goes through.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
@@ -161,7 +161,8 @@ impl Service {
             }
             Err(problem) => Err(problem),
         };
-        let unread = !body.is_end_stream();
+        // A body without a stated length does not know that it was read to its end before it is asked for more.
+        let unread = !body.is_end_stream() && !(result.is_ok() && ended(&mut body).await);
         let mut answer = match result {
             Ok(answer) => answer,
             Err(problem) => {
@@ -259,6 +260,15 @@ impl Service {
         }
         self.classifier().map(|_| ())
     }
+}
+
+/// Whether nothing of a body is left, as far as can be told without waiting.
+async fn ended(body: &mut Incoming) -> bool {
+    std::future::poll_fn(|context| {
+        let next = Pin::new(&mut *body).poll_frame(context);
+        Poll::Ready(matches!(next, Poll::Ready(None)))
+    })
+    .await
 }
 
 /// What a future gives, or `None` if it panics.
