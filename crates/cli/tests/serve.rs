@@ -6,7 +6,7 @@ mod service;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -430,6 +430,26 @@ fn what_was_begun_is_ended_before_the_service_is() {
     service.terminate();
     assert!(service.process.wait().unwrap().success());
     assert!(began.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn who_reads_slowly_gets_the_whole_answer_before_the_service_ends() {
+    let mut service = Service::start(&[]);
+    // More answers than the system keeps on the way: one of them is in the middle when the service is told to end.
+    let mut slow = service.connect();
+    let asked = "GET /samples/mashup.flac HTTP/1.1\r\nhost: t\r\n\r\n".repeat(64);
+    slow.write_all(asked.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    service.terminate();
+    std::thread::sleep(Duration::from_secs(3));
+    let mut whole = 0;
+    while slow.peek(&mut [0]).unwrap() == 1 {
+        // Panics over an answer that is cut.
+        assert_eq!(Answer::read(&mut slow).status, 200);
+        whole += 1;
+    }
+    assert!((1..64).contains(&whole), "{whole}");
+    assert!(service.process.wait().unwrap().success());
 }
 
 #[test]
