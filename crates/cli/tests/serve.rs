@@ -123,6 +123,23 @@ fn one_sound_has_one_answer_however_it_is_sent() {
 }
 
 #[test]
+fn an_answer_in_the_form_of_gradio_is_there_once_and_asking_for_its_head_does_not_take_it() {
+    let service = Service::start(&[]);
+    let address = begin(&service, &wav(1.0));
+    let head =
+        || service.raw(format!("HEAD {address} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").as_bytes());
+    for _ in 0..2 {
+        let head = head();
+        assert_eq!(
+            (head.status, head.header("content-type"), head.body.len()),
+            (200, Some("text/event-stream"), 0)
+        );
+    }
+    assert!(service.get(&address).text().starts_with("event: complete\n"));
+    assert_eq!(service.get(&address).refusal(), (404, "not_found".into()));
+}
+
+#[test]
 fn windows_can_be_looked_at() {
     let service = Service::start(&[]);
     let picture = service.post("/v1/spectrogram?start=0.5&height=64", "", &wav(1.0));

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hyper::Method;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
@@ -410,16 +411,17 @@ pub fn data(service: &Service, parts: &Parts) -> Result<Answer> {
     let query = Query::new(parts.uri.query());
     listen(
         service,
+        &parts.method,
         &format!("session {}", query.text("session_hash").unwrap_or_default()),
     )
 }
 
 /// `GET /gradio_api/call/predict/{event_id}`.
-pub fn result(service: &Service, id: &str) -> Result<Answer> {
-    listen(service, id)
+pub fn result(service: &Service, parts: &Parts, id: &str) -> Result<Answer> {
+    listen(service, &parts.method, id)
 }
 
-fn listen(service: &Service, key: &str) -> Result<Answer> {
+fn listen(service: &Service, method: &Method, key: &str) -> Result<Answer> {
     let mut kept = service.gradio.kept();
     let calls = kept.calls.get_mut(key);
     let none = || {
@@ -429,6 +431,10 @@ fn listen(service: &Service, key: &str) -> Result<Answer> {
         )
     };
     let calls = calls.ok_or_else(none)?;
+    if method == Method::HEAD && calls.receive.is_some() {
+        // Who asks for the head only leaves the answer to who asks for it.
+        return Ok(events(mpsc::channel(1).1));
+    }
     let receive = calls.receive.take().ok_or_else(none)?;
     if calls.pending == 0 {
         kept.calls.remove(key);

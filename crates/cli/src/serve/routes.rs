@@ -235,7 +235,7 @@ impl Service {
             Route::GradioJoin => gradio::join(self, parts, body, id).await,
             Route::GradioData => gradio::data(self, parts),
             Route::GradioCall => gradio::start(self, parts, body, id).await,
-            Route::GradioResult => gradio::result(self, name),
+            Route::GradioResult => gradio::result(self, parts, name),
             Route::Live => Ok(ok(&json!({"status": "alive"}))),
             Route::Ready => {
                 self.accepting()?;
