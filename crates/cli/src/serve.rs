@@ -62,7 +62,7 @@ pub struct Args {
     /// Port to listen at; 0 takes a free one
     #[arg(long, value_name = "PORT", env = "MESSYMASH_PORT", default_value_t = 7860)]
     port: u16,
-    /// A file whose first line is the key that requests must bring (Authorization: Bearer KEY). Left out: none is asked for
+    /// A file whose first line is the key that requests must bring (Authorization: Bearer KEY, or X-Api-Key: KEY). Left out: none is asked for
     #[arg(long, value_name = "FILE", env = "MESSYMASH_API_KEY_FILE")]
     api_key_file: Option<PathBuf>,
     /// Print a line for every request

@@ -480,6 +480,8 @@ fn a_key_is_asked_for_where_one_is_set() {
     assert_eq!(post(""), 401);
     assert_eq!(post("authorization: Bearer open\r\n"), 401);
     assert_eq!(post("authorization: Bearer open sesame\r\n"), 200);
+    assert_eq!(post("authorization: bearer open sesame\r\n"), 200);
+    assert_eq!(post("authorization: Basic open sesame\r\n"), 401);
     assert_eq!(post("x-api-key: open sesame\r\n"), 200);
     assert_eq!(service.get("/metrics").status, 401);
     for open in [
