@@ -318,6 +318,27 @@ test("a busy service is asked again, one that is gone is told of and can be trie
   await page.locator("#answer").waitFor();
 }));
 
+test("a service that ends in the middle of its answer is told of, and can be tried again", () => visiting(browser, {}, async (page) => {
+  await page.evaluate(() => {
+    const send = globalThis.fetch;
+    globalThis.fetch = () => {
+      globalThis.fetch = send;
+      let told = false;
+      const pull = (control) => {
+        if (told) return control.error(new TypeError("network error"));
+        told = true;
+        control.enqueue(new TextEncoder().encode('event: queued\ndata: {"position": 0}\n\n'));
+      };
+      return Promise.resolve(new Response(new ReadableStream({ pull })));
+    };
+  });
+  await put(page, SHORT);
+  await page.locator("#failure").waitFor();
+  assert.equal(await text(page, "failure-text"), "The connection ended before the answer came.");
+  await page.click("#again");
+  await page.locator("#answer").waitFor();
+}));
+
 test("a service that asks for a key gets it, once", () => visiting(browser, {
   prepare: (page) => page.route("**/v1/*", (route) => route.request().headers().authorization === "Bearer open sesame"
     ? route.continue()

@@ -91,11 +91,14 @@ async function ask(path, body, { signal, accept = "application/json" } = {}) {
   throw new Refusal(told.error || `The service answered with ${answer.status}.`, told.error_type, soon ? wait : 0);
 }
 
+/** The service has gone in the middle of its answer. */
+const cut = () => { throw new Refusal("The connection ended before the answer came.", "unreachable"); };
+
 /** The events of a stream: name and data. */
 async function* events(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(cut);
     if (done) return;
     const parts = (rest + value).split(/\r?\n\r?\n/);
     rest = parts.pop();
@@ -122,7 +125,7 @@ async function classify(file, query, signal, progress) {
           progress(`Heard ${clock(data.seconds)}${of}`, data.total ? Math.min(1, data.seconds / data.total) : null);
         }
       }
-      throw new Refusal("The connection ended before the answer came.", "unreachable");
+      cut();
     } catch (error) {
       if (!error.wait || tries === BUSY_TRIES) throw error;
       const busy = error.type === "overloaded";
