@@ -318,6 +318,19 @@ test("a busy service is asked again, one that is gone is told of and can be trie
   await page.locator("#answer").waitFor();
 }));
 
+test("who waits for a busy service can leave at once", () => visiting(browser, {}, async (page) => {
+  const busy = { error: "Busy.", error_type: "overloaded", request_id: "test" };
+  await page.clock.install();
+  await page.route("**/v1/classify*", (route) => route.fulfill({ status: 429, headers: { "Retry-After": "30" }, json: busy }));
+  await put(page, SHORT);
+  await page.waitForFunction(() => document.querySelector("#work-text").textContent.startsWith("Many people"));
+  // The page's clock stands still: nothing but the cancelling ends the wait.
+  await page.clock.pauseAt(Date.now() + 3_600_000);
+  await page.click("#cancel");
+  await page.locator("#failure").waitFor();
+  assert.equal(await text(page, "failure-title"), "Cancelled");
+}));
+
 test("a service that ends in the middle of its answer is told of, and can be tried again", () => visiting(browser, {}, async (page) => {
   await page.evaluate(() => {
     const send = globalThis.fetch;

@@ -29,7 +29,12 @@ function style(node, values) {
   return node;
 }
 
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+/** Ends at once when `signal` aborts: who waits looks at it. */
+const pause = (ms, signal) => new Promise((done) => {
+  if (signal?.aborted) return done();
+  const timer = setTimeout(done, ms);
+  signal?.addEventListener("abort", () => { clearTimeout(timer); done(); }, { once: true });
+});
 const announce = (text) => { $("status").textContent = text; };
 const percent = (share) => `${share > 0 && share < 0.01 ? "<\u20091" : Math.round(100 * share)}\u2009%`;
 const shown = (label) => (label === "hiphop" ? "hip-hop" : label.replaceAll("_", " "));
@@ -130,7 +135,7 @@ async function classify(file, query, signal, progress) {
       if (!error.wait || tries === BUSY_TRIES) throw error;
       const busy = error.type === "overloaded";
       progress(busy ? "Many people ask at once; trying again in a moment" : `${sentence(error.message)} Trying again in a moment`, null);
-      await pause(1000 * Math.min(error.wait, 30));
+      await pause(1000 * Math.min(error.wait, 30), signal);
       signal.throwIfAborted();
     }
   }
