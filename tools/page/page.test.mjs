@@ -131,6 +131,36 @@ test("the timeline is sought by pointer, keyboard and list, and the picture foll
   assert.match(await text(page, "status"), /^The timeline now has (9|10) moments/);
 }));
 
+test("a picture that does not come leaves no other one in its place, and attention that is not wanted any more is not drawn", () =>
+  visiting(browser, {}, async (page) => {
+    await put(page, sample("medley.ogg"));
+    await finished(page);
+    await pictured(page);
+    await page.route("**/v1/spectrogram*", (route) => route.fulfill({ status: 500, json: { error: "A fault.", error_type: "internal", request_id: "test" } }));
+    await seek(page, 14);
+    await page.locator("#show-picture").waitFor();
+    assert.equal(await page.locator("#spectrogram").isVisible(), false);
+    assert.equal(await text(page, "seen-text"), "A fault.");
+    await page.unroute("**/v1/spectrogram*");
+    await page.click("#show-picture");
+    await pictured(page);
+    assert.equal(await page.locator("#show-picture").isVisible(), false);
+
+    let release;
+    const held = new Promise((done) => { release = done; });
+    await page.route("**/v1/attention*", async (route) => { await held; await route.continue(); });
+    const answered = page.waitForResponse("**/v1/attention*");
+    await page.click("#attend");
+    await page.waitForFunction(() => document.querySelector("#seen-text").textContent.startsWith("Looking"));
+    await page.click("#attend");
+    await page.waitForFunction(() => document.querySelector("#seen-text").textContent.startsWith("Time runs"));
+    release();
+    await (await answered).finished();
+    await page.waitForTimeout(500);
+    assert.equal(await page.locator("#attention").isVisible(), false);
+    assert.match(await text(page, "seen-text"), /^Time runs/);
+  }));
+
 test("an example is heard, played and left by keyboard alone", () => visiting(browser, {}, async (page) => {
   const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
   const reach = async (what) => {

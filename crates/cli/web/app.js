@@ -549,7 +549,7 @@ function drawWave() {
 async function waveform(mine) {
   const { file } = mine.sound;
   if (file.size > WAVEFORM.bytes || mine.seconds > WAVEFORM.seconds) {
-    $("player-note").textContent = "A long sound: its waveform is left out, everything else is here.";
+    $("player-note").textContent = "A large or long sound: its waveform is left out, everything else is here.";
     return;
   }
   try {
@@ -615,37 +615,55 @@ function look(asked = false) {
     $("seen-where").textContent = `${clock(start)}–${clock(end)}`;
     clearTimeout(looking);
     show("attention", false);
-    const follows = sound.file.size <= FOLLOWED_BYTES || pictures.has(start);
+    const follows = sound.file.size <= FOLLOWED_BYTES || pictures.get(start)?.url;
     show("show-picture", !follows);
     if (follows) looking = setTimeout(bring, 200, view, window);
     else show("spectrogram", false);
   }
-  if (asked) bring(view, window);
+  if (!asked) return;
+  clearTimeout(looking);
+  bring(view, window);
 }
+
+const attends = () => $("attend").getAttribute("aria-pressed") === "true";
 
 async function bring(mine, window) {
   if (view !== mine || mine.window !== window) return;
   const { start, end } = window;
   const query = `?start=${start}`;
-  const attend = $("attend").getAttribute("aria-pressed") === "true";
+  const attend = attends();
   const picture = mine.pictures.get(start) ?? {};
+  mine.pictures.set(start, picture);
   const signal = mine.stop.signal;
   const { file } = mine.sound;
   try {
-    picture.url ??= URL.createObjectURL(await (await ask(`/v1/spectrogram${query}&height=128`, file, { signal, accept: "image/png" })).blob());
-    mine.pictures.set(start, picture);
+    if (!picture.url) {
+      const blob = await (await ask(`/v1/spectrogram${query}&height=128`, file, { signal, accept: "image/png" })).blob();
+      if (view !== mine) return;
+      // Who asked for the same meanwhile may have been first: one address for one picture, which `leave` takes back.
+      picture.url ??= URL.createObjectURL(blob);
+    }
     if (view !== mine || mine.window !== window) return;
     $("spectrogram").src = picture.url;
     $("spectrogram").alt = `Spectrogram from ${clock(start)} to ${clock(end)}`;
     show("spectrogram", true);
     show("show-picture", false);
-    $("seen-text").textContent = "Time runs to the right, bass is at the bottom, treble at the top; bright is loud.";
-    if (!attend) return show("attention", false);
+    if (!attends()) {
+      $("seen-text").textContent = "Time runs to the right, bass is at the bottom, treble at the top; bright is loud.";
+      return show("attention", false);
+    }
+    // Asked for meanwhile: that request draws it.
+    if (!attend) return;
     $("seen-text").textContent = "Looking at what it listened to…";
     picture.attention ??= await (await ask(`/v1/attention${query}`, file, { signal })).json();
-    if (view === mine && mine.window === window) drawAttention(picture.attention);
+    if (view === mine && mine.window === window && attends()) drawAttention(picture.attention);
   } catch (error) {
-    if (view === mine && !signal.aborted) $("seen-text").textContent = sentence(error.message);
+    if (view !== mine || mine.window !== window || signal.aborted) return;
+    $("seen-text").textContent = sentence(error.message);
+    if (picture.url) return;
+    // Another window's picture would pass for this one's.
+    show("spectrogram", false);
+    show("show-picture", true);
   }
 }
 
