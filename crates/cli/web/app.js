@@ -68,6 +68,8 @@ let asking = null;
 /** Whether a key was given. Who needs one at the same time waits for the same. */
 function askForKey() {
   asking ??= new Promise((done) => {
+    // Escape leaves it as it is: what was given before is not given again.
+    $("key").returnValue = "";
     $("key").showModal();
     $("key").onclose = () => {
       key = $("key").returnValue === "given" ? $("key-text").value.trim() : null;
