@@ -87,9 +87,7 @@ pub async fn receive(
         return Err(too_large(limits));
     }
     let expected = stated.map_or(most, |stated| stated as usize);
-    queue
-        .reserve(&mut place, reserved_kib(is_json, expected))
-        .await?;
+    queue.reserve(&mut place, reserved_kib(is_json, expected)).await?;
     let bytes = read(body, limits, most, stated.map(|stated| stated as usize)).await?;
     Ok((place, bytes))
 }

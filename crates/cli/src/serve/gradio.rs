@@ -90,7 +90,6 @@ struct Call {
     session_hash: String,
 }
 
-
 impl Kept {
     /// Does away with calls whose listener has gone.
     fn forget_closed(&mut self, key: &str) {

@@ -146,7 +146,8 @@ mod tests {
         assert!(of(&many).unwrap_err().message.contains("too many"));
         let of_head = |spaces| {
             let spaces = " ".repeat(spaces);
-            let form = format!("--xx\r\nContent-Disposition: form-data; name=a{spaces}\r\n\r\nabc\r\n--xx--\r\n");
+            let form =
+                format!("--xx\r\nContent-Disposition: form-data; name=a{spaces}\r\n\r\nabc\r\n--xx--\r\n");
             of(form.as_bytes())
         };
         assert_eq!(&of_head(LONGEST_HEAD - 100).unwrap()[0].content[..], b"abc");
