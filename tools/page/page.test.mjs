@@ -131,6 +131,36 @@ test("the timeline is sought by pointer, keyboard and list, and the picture foll
   assert.match(await text(page, "status"), /^The timeline now has (9|10) moments/);
 }));
 
+test("a picture that does not come leaves no other one in its place, and attention that is not wanted any more is not drawn", () =>
+  visiting(browser, {}, async (page) => {
+    await put(page, sample("medley.ogg"));
+    await finished(page);
+    await pictured(page);
+    await page.route("**/v1/spectrogram*", (route) => route.fulfill({ status: 500, json: { error: "A fault.", error_type: "internal", request_id: "test" } }));
+    await seek(page, 14);
+    await page.locator("#show-picture").waitFor();
+    assert.equal(await page.locator("#spectrogram").isVisible(), false);
+    assert.equal(await text(page, "seen-text"), "A fault.");
+    await page.unroute("**/v1/spectrogram*");
+    await page.click("#show-picture");
+    await pictured(page);
+    assert.equal(await page.locator("#show-picture").isVisible(), false);
+
+    let release;
+    const held = new Promise((done) => { release = done; });
+    await page.route("**/v1/attention*", async (route) => { await held; await route.continue(); });
+    const answered = page.waitForResponse("**/v1/attention*");
+    await page.click("#attend");
+    await page.waitForFunction(() => document.querySelector("#seen-text").textContent.startsWith("Looking"));
+    await page.click("#attend");
+    await page.waitForFunction(() => document.querySelector("#seen-text").textContent.startsWith("Time runs"));
+    release();
+    await (await answered).finished();
+    await page.waitForTimeout(500);
+    assert.equal(await page.locator("#attention").isVisible(), false);
+    assert.match(await text(page, "seen-text"), /^Time runs/);
+  }));
+
 test("an example is heard, played and left by keyboard alone", () => visiting(browser, {}, async (page) => {
   const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
   const reach = async (what) => {
@@ -314,6 +344,40 @@ test("a busy service is asked again, one that is gone is told of and can be trie
   assert.equal(calls, 2);
   assert.match(await text(page, "failure-text"), /cannot be reached/);
   await page.unroute("**/v1/classify*");
+  await page.click("#again");
+  await page.locator("#answer").waitFor();
+}));
+
+test("who waits for a busy service can leave at once", () => visiting(browser, {}, async (page) => {
+  const busy = { error: "Busy.", error_type: "overloaded", request_id: "test" };
+  await page.clock.install();
+  await page.route("**/v1/classify*", (route) => route.fulfill({ status: 429, headers: { "Retry-After": "30" }, json: busy }));
+  await put(page, SHORT);
+  await page.waitForFunction(() => document.querySelector("#work-text").textContent.startsWith("Many people"));
+  // The page's clock stands still: nothing but the cancelling ends the wait.
+  await page.clock.pauseAt(Date.now() + 3_600_000);
+  await page.click("#cancel");
+  await page.locator("#failure").waitFor();
+  assert.equal(await text(page, "failure-title"), "Cancelled");
+}));
+
+test("a service that ends in the middle of its answer is told of, and can be tried again", () => visiting(browser, {}, async (page) => {
+  await page.evaluate(() => {
+    const send = globalThis.fetch;
+    globalThis.fetch = () => {
+      globalThis.fetch = send;
+      let told = false;
+      const pull = (control) => {
+        if (told) return control.error(new TypeError("network error"));
+        told = true;
+        control.enqueue(new TextEncoder().encode('event: queued\ndata: {"position": 0}\n\n'));
+      };
+      return Promise.resolve(new Response(new ReadableStream({ pull })));
+    };
+  });
+  await put(page, SHORT);
+  await page.locator("#failure").waitFor();
+  assert.equal(await text(page, "failure-text"), "The connection ended before the answer came.");
   await page.click("#again");
   await page.locator("#answer").waitFor();
 }));

@@ -62,7 +62,7 @@ pub struct Args {
     /// Port to listen at; 0 takes a free one
     #[arg(long, value_name = "PORT", env = "MESSYMASH_PORT", default_value_t = 7860)]
     port: u16,
-    /// A file whose first line is the key that requests must bring (Authorization: Bearer KEY). Left out: none is asked for
+    /// A file whose first line is the key that requests must bring (Authorization: Bearer KEY, or X-Api-Key: KEY). Left out: none is asked for
     #[arg(long, value_name = "FILE", env = "MESSYMASH_API_KEY_FILE")]
     api_key_file: Option<PathBuf>,
     /// Print a line for every request
@@ -119,7 +119,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         limits: args.limits.clone(),
         metrics: Metrics::default(),
         key: args.api_key_file.as_deref().map(Key::read).transpose()?,
-        gradio: Gradio::default(),
+        gradio: Gradio::new(&args.limits),
         is_bundled: args.model.model.is_none(),
         draining: AtomicBool::new(false),
         log: args.log,
@@ -152,11 +152,10 @@ async fn listen(args: &Args, service: &Arc<Service>) -> Result<Outcome> {
     let (loading, model) = (service.clone(), args.model.clone());
     std::thread::spawn(move || match load(&model) {
         Ok(classifier) => {
-            eprintln!(
-                "{} is ready at http://{address}",
-                crate::input::printable(classifier.name())
-            );
+            let name = crate::input::printable(classifier.name());
             let _ = loading.classifier.set(classifier);
+            // Whoever reads this may ask at once.
+            eprintln!("{name} is ready at http://{address}");
         }
         Err(error) => {
             let _ = failed.send(error);

@@ -29,7 +29,12 @@ function style(node, values) {
   return node;
 }
 
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+/** Ends at once when `signal` aborts: who waits looks at it. */
+const pause = (ms, signal) => new Promise((done) => {
+  if (signal?.aborted) return done();
+  const timer = setTimeout(done, ms);
+  signal?.addEventListener("abort", () => { clearTimeout(timer); done(); }, { once: true });
+});
 const announce = (text) => { $("status").textContent = text; };
 const percent = (share) => `${share > 0 && share < 0.01 ? "<\u20091" : Math.round(100 * share)}\u2009%`;
 const shown = (label) => (label === "hiphop" ? "hip-hop" : label.replaceAll("_", " "));
@@ -63,6 +68,8 @@ let asking = null;
 /** Whether a key was given. Who needs one at the same time waits for the same. */
 function askForKey() {
   asking ??= new Promise((done) => {
+    // Escape leaves it as it is: what was given before is not given again.
+    $("key").returnValue = "";
     $("key").showModal();
     $("key").onclose = () => {
       key = $("key").returnValue === "given" ? $("key-text").value.trim() : null;
@@ -91,11 +98,14 @@ async function ask(path, body, { signal, accept = "application/json" } = {}) {
   throw new Refusal(told.error || `The service answered with ${answer.status}.`, told.error_type, soon ? wait : 0);
 }
 
+/** The service has gone in the middle of its answer. */
+const cut = () => { throw new Refusal("The connection ended before the answer came.", "unreachable"); };
+
 /** The events of a stream: name and data. */
 async function* events(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(cut);
     if (done) return;
     const parts = (rest + value).split(/\r?\n\r?\n/);
     rest = parts.pop();
@@ -122,12 +132,12 @@ async function classify(file, query, signal, progress) {
           progress(`Heard ${clock(data.seconds)}${of}`, data.total ? Math.min(1, data.seconds / data.total) : null);
         }
       }
-      throw new Refusal("The connection ended before the answer came.", "unreachable");
+      cut();
     } catch (error) {
       if (!error.wait || tries === BUSY_TRIES) throw error;
       const busy = error.type === "overloaded";
       progress(busy ? "Many people ask at once; trying again in a moment" : `${sentence(error.message)} Trying again in a moment`, null);
-      await pause(1000 * Math.min(error.wait, 30));
+      await pause(1000 * Math.min(error.wait, 30), signal);
       signal.throwIfAborted();
     }
   }
@@ -541,7 +551,7 @@ function drawWave() {
 async function waveform(mine) {
   const { file } = mine.sound;
   if (file.size > WAVEFORM.bytes || mine.seconds > WAVEFORM.seconds) {
-    $("player-note").textContent = "A long sound: its waveform is left out, everything else is here.";
+    $("player-note").textContent = "A large or long sound: its waveform is left out, everything else is here.";
     return;
   }
   try {
@@ -607,37 +617,55 @@ function look(asked = false) {
     $("seen-where").textContent = `${clock(start)}–${clock(end)}`;
     clearTimeout(looking);
     show("attention", false);
-    const follows = sound.file.size <= FOLLOWED_BYTES || pictures.has(start);
+    const follows = sound.file.size <= FOLLOWED_BYTES || pictures.get(start)?.url;
     show("show-picture", !follows);
     if (follows) looking = setTimeout(bring, 200, view, window);
     else show("spectrogram", false);
   }
-  if (asked) bring(view, window);
+  if (!asked) return;
+  clearTimeout(looking);
+  bring(view, window);
 }
+
+const attends = () => $("attend").getAttribute("aria-pressed") === "true";
 
 async function bring(mine, window) {
   if (view !== mine || mine.window !== window) return;
   const { start, end } = window;
   const query = `?start=${start}`;
-  const attend = $("attend").getAttribute("aria-pressed") === "true";
+  const attend = attends();
   const picture = mine.pictures.get(start) ?? {};
+  mine.pictures.set(start, picture);
   const signal = mine.stop.signal;
   const { file } = mine.sound;
   try {
-    picture.url ??= URL.createObjectURL(await (await ask(`/v1/spectrogram${query}&height=128`, file, { signal, accept: "image/png" })).blob());
-    mine.pictures.set(start, picture);
+    if (!picture.url) {
+      const blob = await (await ask(`/v1/spectrogram${query}&height=128`, file, { signal, accept: "image/png" })).blob();
+      if (view !== mine) return;
+      // Who asked for the same meanwhile may have been first: one address for one picture, which `leave` takes back.
+      picture.url ??= URL.createObjectURL(blob);
+    }
     if (view !== mine || mine.window !== window) return;
     $("spectrogram").src = picture.url;
     $("spectrogram").alt = `Spectrogram from ${clock(start)} to ${clock(end)}`;
     show("spectrogram", true);
     show("show-picture", false);
-    $("seen-text").textContent = "Time runs to the right, bass is at the bottom, treble at the top; bright is loud.";
-    if (!attend) return show("attention", false);
+    if (!attends()) {
+      $("seen-text").textContent = "Time runs to the right, bass is at the bottom, treble at the top; bright is loud.";
+      return show("attention", false);
+    }
+    // Asked for meanwhile: that request draws it.
+    if (!attend) return;
     $("seen-text").textContent = "Looking at what it listened to…";
     picture.attention ??= await (await ask(`/v1/attention${query}`, file, { signal })).json();
-    if (view === mine && mine.window === window) drawAttention(picture.attention);
+    if (view === mine && mine.window === window && attends()) drawAttention(picture.attention);
   } catch (error) {
-    if (view === mine && !signal.aborted) $("seen-text").textContent = sentence(error.message);
+    if (view !== mine || mine.window !== window || signal.aborted) return;
+    $("seen-text").textContent = sentence(error.message);
+    if (picture.url) return;
+    // Another window's picture would pass for this one's.
+    show("spectrogram", false);
+    show("show-picture", true);
   }
 }
 

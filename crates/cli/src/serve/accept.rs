@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use super::Service;
 
 /// Head of a request, and room to read in: as much as one connection takes without a body.
 const READ_BUFFER: usize = 64 << 10;
 
-/// How long answers that are written may take to leave once the work is done.
+/// How long connections may take to end once the work is done, where the time for the work leaves no more.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A pause after the system had no descriptor to give.
@@ -36,22 +36,24 @@ pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: impl Futu
     let drained = async {
         stop.await;
         service.drain();
+        let until = Instant::now() + service.limits.drain_timeout();
         let idle = async {
             while service.queue.taken() > 0 {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let _ = timeout(service.limits.drain_timeout(), idle).await;
+        let _ = timeout_at(until, idle).await;
+        until
     };
     tokio::pin!(drained);
-    loop {
+    let until = loop {
         // A connection beyond the limit waits where the system keeps it.
         let next = async {
             let place = places.clone().acquire_owned().await;
             (listener.accept().await, place)
         };
         let (accepted, place) = tokio::select! {
-            () = &mut drained => break,
+            until = &mut drained => break until,
             next = next => next,
             Some(_) = connections.join_next() => continue,
         };
@@ -67,16 +69,19 @@ pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: impl Futu
             connection(&service, stream, going).await;
             service.metrics.connections.fetch_sub(1, Ordering::Relaxed);
         });
-    }
+    };
     let _ = goodbye.send(true);
     let all = async { while connections.join_next().await.is_some() {} };
-    let _ = timeout(FAREWELL, all).await;
+    // Who is still reading an answer may do so for as long as work may go on.
+    let _ = timeout_at(until.max(Instant::now() + FAREWELL), all).await;
 }
 
 async fn connection(service: &Arc<Service>, stream: TcpStream, mut going: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let stream = Patient::new(stream, service.limits.idle_timeout());
+    let asked = AtomicBool::new(false);
     let answer = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
@@ -92,7 +97,11 @@ async fn connection(service: &Arc<Service>, stream: TcpStream, mut going: watch:
         _ = going.wait_for(|going| *going) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    if asked.load(Ordering::Relaxed) {
+        let _ = connection.await;
+    } else {
+        let _ = timeout(FAREWELL, connection).await;
+    }
 }
 
 /// A connection that ends when its client does not read what is written for too long.

@@ -96,7 +96,7 @@ pub async fn classify(
     let (options, top_k) = (options(service, &query)?, top_k(&query)?);
     let came = Instant::now();
     let (place, bytes) = body::receive(&parts.headers, body, &service.queue, &service.limits).await?;
-    let sound = body::sound(&parts.headers, bytes)?;
+    let sound = body::sound(&parts.headers, bytes).await?;
     let question = Question {
         service: service.clone(),
         options,
@@ -224,7 +224,10 @@ impl Question {
                 () = send.closed() => return,
                 answer = work => match answer {
                     Ok(answer) => event(Some("result"), &answer),
-                    Err(problem) => event(Some("error"), &problem.value(&id).to_string()),
+                    Err(problem) => {
+                        service.note(&problem, &id, "/v1/classify");
+                        event(Some("error"), &problem.value(&id).to_string())
+                    }
                 },
             };
             let _ = send.send(last).await;
@@ -280,7 +283,7 @@ async fn look<T: Send + 'static>(
 ) -> Result<(Look, T)> {
     let start = query.get("start", "a number of seconds")?.unwrap_or(0.0);
     let (place, bytes) = body::receive(&parts.headers, body, &service.queue, &service.limits).await?;
-    let sound = body::sound(&parts.headers, bytes)?;
+    let sound = body::sound(&parts.headers, bytes).await?;
     let seeing = service.clone();
     let work = move |task: &Task| {
         let stream = stream(&seeing, &sound.bytes, task)?;

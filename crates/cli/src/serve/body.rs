@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::errors::{Kind, Problem, Result};
-use super::limits::Limits;
+use super::limits::{Limits, reserved_kib};
 use super::multipart;
 use super::queue::{Place, Queue};
 
@@ -87,10 +87,7 @@ pub async fn receive(
         return Err(too_large(limits));
     }
     let expected = stated.map_or(most, |stated| stated as usize);
-    // Base64 is decoded beside itself.
-    queue
-        .reserve(&mut place, if is_json { expected / 4 * 7 } else { expected })
-        .await?;
+    queue.reserve(&mut place, reserved_kib(is_json, expected)).await?;
     let bytes = read(body, limits, most, stated.map(|stated| stated as usize)).await?;
     Ok((place, bytes))
 }
@@ -151,8 +148,20 @@ pub fn linger(mut body: Incoming, most: usize) {
 /// The sound in a body: the `inputs` of a Hugging Face client's JSON, the field `file` of a form, or the body itself.
 ///
 /// A string in JSON is the sound itself in base64, never a path or an address: nothing a client names is ever opened.
-pub fn sound(headers: &HeaderMap, bytes: Bytes) -> Result<Sound> {
-    match media_type(headers).as_str() {
+pub async fn sound(headers: &HeaderMap, bytes: Bytes) -> Result<Sound> {
+    let media_type = media_type(headers);
+    let content_type = text(headers, CONTENT_TYPE).to_string();
+    apart(move || taken_out(&media_type, &content_type, bytes)).await
+}
+
+/// Does what takes a large body its time beside the threads that all connections share.
+pub async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let work = tokio::task::spawn_blocking(work).await;
+    work.unwrap_or_else(|_| Err(Problem::internal()))
+}
+
+fn taken_out(media_type: &str, content_type: &str, bytes: Bytes) -> Result<Sound> {
+    match media_type {
         "application/json" => {
             let inputs: Inputs = serde_json::from_slice(&bytes).map_err(|error| {
                 Problem::validation(format!(
@@ -169,7 +178,7 @@ pub fn sound(headers: &HeaderMap, bytes: Bytes) -> Result<Sound> {
             })
         }
         "multipart/form-data" => {
-            let mut parts = multipart::parts(text(headers, CONTENT_TYPE), &bytes)?;
+            let mut parts = multipart::parts(content_type, &bytes)?;
             let at = parts.iter().position(|part| part.name == "file");
             let part = parts.swap_remove(at.ok_or_else(|| {
                 Problem::validation(

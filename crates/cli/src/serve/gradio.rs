@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hyper::Method;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
@@ -18,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::Service;
 use super::answer::{Answer, event, events, ok};
 use super::errors::{Kind, Problem, Result};
+use super::limits::{Limits, reserved_kib};
 use super::query::Query;
 use super::queue::Place;
 use super::routes::token;
@@ -26,8 +28,8 @@ use super::{api, body, multipart};
 /// How long what was uploaded, or answered, waits for who asks for it.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Uploads that wait, KiB together.
-const SPOOL_KIB: usize = 256 << 10;
+/// Uploads that wait, KiB together, with the copies that their calls will make: so much, or one of the largest sounds.
+const SPOOL_KIB: u32 = 256 << 10;
 
 /// Calls whose answers nobody has asked for yet.
 const MOST_CALLS: usize = 1024;
@@ -60,6 +62,8 @@ struct Calls {
     send: mpsc::Sender<Bytes>,
     receive: Option<mpsc::Receiver<Bytes>>,
     pending: usize,
+    /// When the last call came: a session has one key for all of its calls.
+    since: Instant,
 }
 
 /// How events are written: for a session's clients, or for the curl form.
@@ -69,20 +73,21 @@ enum Form {
     Curl,
 }
 
+impl Form {
+    /// Where calls of this form come to.
+    fn address(self) -> &'static str {
+        match self {
+            Form::Session => "/gradio_api/queue/join",
+            Form::Curl => "/gradio_api/call/predict",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Call {
     data: Vec<Value>,
     #[serde(default)]
     session_hash: String,
-}
-
-impl Default for Gradio {
-    fn default() -> Self {
-        Self {
-            room: Arc::new(Semaphore::new(SPOOL_KIB)),
-            kept: Mutex::default(),
-        }
-    }
 }
 
 impl Kept {
@@ -92,9 +97,33 @@ impl Kept {
             self.calls.remove(key);
         }
     }
+
+    /// Does away with answers that nobody asked for in time. Who listens already has the other end, and the calls that came
+    /// later under the same key have a time of their own.
+    fn forget_unasked(&mut self, key: &str) {
+        let unasked = |calls: &Calls| calls.receive.is_some() && calls.since.elapsed() >= KEPT;
+        if self.calls.get(key).is_some_and(unasked) {
+            self.calls.remove(key);
+        }
+    }
+
+    /// The calls that a sender belongs to: under its key there may be later ones by now.
+    fn of(&mut self, key: &str, send: &mpsc::Sender<Bytes>) -> Option<&mut Calls> {
+        self.calls
+            .get_mut(key)
+            .filter(|calls| calls.send.same_channel(send))
+    }
 }
 
 impl Gradio {
+    pub fn new(limits: &Limits) -> Self {
+        let room = SPOOL_KIB.max(reserved_kib(false, limits.body_of(false)));
+        Self {
+            room: Arc::new(Semaphore::new(room as usize)),
+            kept: Mutex::default(),
+        }
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,13 +178,20 @@ pub async fn upload(service: &Arc<Service>, parts: &Parts, body: &mut Incoming) 
     let content_type = parts
         .headers
         .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let files = multipart::parts(content_type.unwrap_or_default(), &bytes)?;
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_string();
+    // Parts of a form are views of all of it: a small file must not keep a large one.
+    let files = body::apart(move || {
+        let files = multipart::parts(&content_type, &bytes)?.into_iter();
+        let files = files.filter(|part| part.name == "files");
+        Ok(files
+            .map(|file| Bytes::copy_from_slice(&file.content))
+            .collect::<Vec<_>>())
+    });
     let mut names = Vec::new();
-    for file in files.into_iter().filter(|part| part.name == "files") {
-        // Parts of a form are views of all of it: a small file must not keep a large one.
-        let bytes = Bytes::copy_from_slice(&file.content);
-        let kib = bytes.len().div_ceil(1024).max(1) as u32;
+    for bytes in files.await? {
+        let kib = reserved_kib(false, bytes.len()).max(1);
         let room = service
             .gradio
             .room
@@ -194,16 +230,22 @@ fn forget(service: &Arc<Service>, name: String, remove: fn(&mut Kept, &str)) {
 }
 
 /// `POST /gradio_api/queue/join`.
-pub async fn join(service: &Arc<Service>, parts: &Parts, body: &mut Incoming) -> Result<Answer> {
-    call(service, parts, body, Form::Session).await
+pub async fn join(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, id: &str) -> Result<Answer> {
+    call(service, parts, body, id, Form::Session).await
 }
 
 /// `POST /gradio_api/call/predict`.
-pub async fn start(service: &Arc<Service>, parts: &Parts, body: &mut Incoming) -> Result<Answer> {
-    call(service, parts, body, Form::Curl).await
+pub async fn start(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, id: &str) -> Result<Answer> {
+    call(service, parts, body, id, Form::Curl).await
 }
 
-async fn call(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, form: Form) -> Result<Answer> {
+async fn call(
+    service: &Arc<Service>,
+    parts: &Parts,
+    body: &mut Incoming,
+    request: &str,
+    form: Form,
+) -> Result<Answer> {
     let (place, bytes) = body::receive(&parts.headers, body, &service.queue, &service.limits).await?;
     let call: Call = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::validation(format!("The JSON cannot be used ({error}).")))?;
@@ -243,17 +285,14 @@ async fn call(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, form: 
             send,
             receive: Some(receive),
             pending: 0,
+            since: Instant::now(),
         }
     });
     calls.pending += 1;
+    calls.since = Instant::now();
     let send = calls.send.clone();
     drop(kept);
-    forget(service, key.clone(), |kept, key| {
-        // Who listens already has the other end.
-        if kept.calls.get(key).is_some_and(|calls| calls.receive.is_some()) {
-            kept.calls.remove(key);
-        }
-    });
+    forget(service, key.clone(), Kept::forget_unasked);
     tokio::spawn(hear(
         service.clone(),
         place,
@@ -261,6 +300,7 @@ async fn call(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, form: 
         Teller {
             form,
             id: id.clone(),
+            request: request.to_string(),
             key,
             send,
         },
@@ -271,7 +311,10 @@ async fn call(service: &Arc<Service>, parts: &Parts, body: &mut Incoming, form: 
 /// Who is told of a call.
 struct Teller {
     form: Form,
+    /// Of the call, as its client knows it.
     id: String,
+    /// Of the request that began it.
+    request: String,
     key: String,
     send: mpsc::Sender<Bytes>,
 }
@@ -337,11 +380,14 @@ async fn hear(service: Arc<Service>, place: Place, upload: Upload, teller: Telle
         () = teller.send.closed() => return service.gradio.kept().forget_closed(&teller.key),
         result = work => result,
     };
+    if let Err(problem) = &result {
+        service.note(problem, &teller.request, teller.form.address());
+    }
     if let Some(event) = teller.end(result) {
         let _ = teller.send.send(event).await;
     }
     let mut kept = service.gradio.kept();
-    let Some(calls) = kept.calls.get_mut(&teller.key) else {
+    let Some(calls) = kept.of(&teller.key, &teller.send) else {
         return;
     };
     calls.pending -= 1;
@@ -364,16 +410,17 @@ pub fn data(service: &Service, parts: &Parts) -> Result<Answer> {
     let query = Query::new(parts.uri.query());
     listen(
         service,
+        &parts.method,
         &format!("session {}", query.text("session_hash").unwrap_or_default()),
     )
 }
 
 /// `GET /gradio_api/call/predict/{event_id}`.
-pub fn result(service: &Service, id: &str) -> Result<Answer> {
-    listen(service, id)
+pub fn result(service: &Service, parts: &Parts, id: &str) -> Result<Answer> {
+    listen(service, &parts.method, id)
 }
 
-fn listen(service: &Service, key: &str) -> Result<Answer> {
+fn listen(service: &Service, method: &Method, key: &str) -> Result<Answer> {
     let mut kept = service.gradio.kept();
     let calls = kept.calls.get_mut(key);
     let none = || {
@@ -383,9 +430,56 @@ fn listen(service: &Service, key: &str) -> Result<Answer> {
         )
     };
     let calls = calls.ok_or_else(none)?;
+    if method == Method::HEAD && calls.receive.is_some() {
+        // Who asks for the head only leaves the answer to who asks for it.
+        return Ok(events(mpsc::channel(1).1));
+    }
     let receive = calls.receive.take().ok_or_else(none)?;
     if calls.pending == 0 {
         kept.calls.remove(key);
     }
     Ok(events(receive))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(age: Duration) -> Calls {
+        let (send, receive) = mpsc::channel(1);
+        Calls {
+            send,
+            receive: Some(receive),
+            pending: 1,
+            since: Instant::now().checked_sub(age).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_time_of_an_earlier_call_takes_no_later_one_away() {
+        let mut kept = Kept::default();
+        let key = "session s";
+        kept.calls.insert(key.into(), calls(Duration::from_secs(1)));
+        kept.forget_unasked(key);
+        assert!(kept.calls.contains_key(key));
+        kept.calls.insert(key.into(), calls(KEPT));
+        kept.forget_unasked(key);
+        assert!(!kept.calls.contains_key(key));
+        let mut listened = calls(KEPT);
+        listened.receive = None;
+        kept.calls.insert(key.into(), listened);
+        kept.forget_unasked(key);
+        assert!(kept.calls.contains_key(key));
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_call_is_none_of_a_later_one() {
+        let mut kept = Kept::default();
+        let key = "session s";
+        let (earlier, later) = (calls(KEPT), calls(Duration::ZERO));
+        let (old, new) = (earlier.send.clone(), later.send.clone());
+        kept.calls.insert(key.into(), later);
+        assert!(kept.of(key, &old).is_none());
+        assert!(kept.of(key, &new).is_some());
+    }
 }

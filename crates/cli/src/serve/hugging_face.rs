@@ -21,7 +21,7 @@ pub async fn predict(service: &Arc<Service>, parts: &Parts, body: &mut Incoming)
     let query = Query::new(parts.uri.query());
     let (mut options, asked) = (api::options(service, &query)?, api::top_k(&query)?);
     let (place, bytes) = body::receive(&parts.headers, body, &service.queue, &service.limits).await?;
-    let sound = body::sound(&parts.headers, bytes)?;
+    let sound = body::sound(&parts.headers, bytes).await?;
     let parameters = sound.parameters.clone().unwrap_or_default();
     let top_k = parameters.top_k.or(asked).unwrap_or(TOP_K);
     if top_k == 0 {

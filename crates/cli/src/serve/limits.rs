@@ -23,7 +23,7 @@ pub struct Limits {
     /// Longest wait for a worker, seconds; then 429
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
     queue_timeout: f64,
-    /// Memory that the bodies of all requests may take together, MiB
+    /// Memory that the bodies of all requests may take together, with their copies, MiB; never less than one of the largest takes
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     max_memory: u32,
     /// Open connections; further ones wait to be accepted
@@ -44,6 +44,17 @@ pub struct Limits {
     /// Longest time that work may go on after SIGTERM, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = positive)]
     drain_timeout: f64,
+}
+
+/// KiB that a body of `bytes` takes at most, with its copies: the decoder has one of its own; JSON is taken apart into its
+/// text and what three quarters of that stand for, before it goes.
+pub fn reserved_kib(is_json: bool, bytes: usize) -> u32 {
+    let with_copies = if is_json {
+        bytes.saturating_mul(11) / 4
+    } else {
+        bytes.saturating_mul(2)
+    };
+    with_copies.div_ceil(1024).min(u32::MAX as usize) as u32
 }
 
 /// Seconds above zero, up to a day.
@@ -69,10 +80,12 @@ impl Limits {
         }
     }
 
-    /// KiB of all bodies together: at least one of the largest fits.
+    /// KiB of all bodies together: at least one of the largest of each type fits.
     pub fn memory_kib(&self) -> u32 {
-        let largest = self.body_of(true).div_ceil(1024) as u32;
-        (self.max_memory.saturating_mul(1024)).max(largest)
+        let largest = [true, false].map(|is_json| reserved_kib(is_json, self.body_of(is_json)));
+        largest
+            .into_iter()
+            .fold(self.max_memory.saturating_mul(1024), u32::max)
     }
 
     pub fn audio(&self) -> AudioLimits {
@@ -99,5 +112,31 @@ impl Limits {
     }
     pub fn drain_timeout(&self) -> Duration {
         Duration::from_secs_f64(self.drain_timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        limits: Limits,
+    }
+
+    #[test]
+    fn one_of_the_largest_bodies_always_fits() {
+        for body in ["1", "64", "256", "2048"] {
+            let line = Line::parse_from(["serve", "--max-body", body, "--max-memory", "1"]);
+            let limits = line.limits;
+            for is_json in [true, false] {
+                let needed = reserved_kib(is_json, limits.body_of(is_json));
+                assert!(limits.memory_kib() >= needed, "{body} {is_json}");
+                assert!(u64::from(needed) << 10 > limits.body_of(is_json) as u64);
+            }
+        }
     }
 }

@@ -8,6 +8,9 @@ use super::errors::{Problem, Result};
 /// A form of more parts is none of a sound file.
 const MOST_PARTS: usize = 32;
 
+/// Bytes of a field's head, which becomes text: so a body of nothing else is not copied as such.
+const LONGEST_HEAD: usize = 16 << 10;
+
 /// One field.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Part {
@@ -45,7 +48,8 @@ pub fn parts(content_type: &str, body: &Bytes) -> Result<Vec<Part>> {
         if parts.len() == MOST_PARTS {
             return Err(broken("it has too many fields"));
         }
-        let head = memmem::find(rest, b"\r\n\r\n").ok_or_else(|| broken("a field has no end of its head"))?;
+        let head = memmem::find(&rest[..rest.len().min(LONGEST_HEAD)], b"\r\n\r\n")
+            .ok_or_else(|| broken("a field has no end of its head"))?;
         let content = at + head + 4;
         // A field may be empty: its delimiter then begins with the end of its head.
         let end = finder
@@ -140,5 +144,13 @@ mod tests {
         assert!(parts("multipart/form-data", &Bytes::new()).is_err());
         let many = b"--xx\r\nContent-Disposition: form-data; name=\"f\"\r\n\r\n\r\n".repeat(40);
         assert!(of(&many).unwrap_err().message.contains("too many"));
+        let of_head = |spaces| {
+            let spaces = " ".repeat(spaces);
+            let form =
+                format!("--xx\r\nContent-Disposition: form-data; name=a{spaces}\r\n\r\nabc\r\n--xx--\r\n");
+            of(form.as_bytes())
+        };
+        assert_eq!(&of_head(LONGEST_HEAD - 100).unwrap()[0].content[..], b"abc");
+        assert!(of_head(LONGEST_HEAD).unwrap_err().message.contains("head"));
     }
 }

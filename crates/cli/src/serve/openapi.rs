@@ -141,6 +141,19 @@ mod tests {
     }
 
     #[test]
+    fn what_answers_without_a_key_is_described_as_such_and_nothing_else_is() {
+        let document = value();
+        for (method, path, route) in ROUTES {
+            let security = &document["paths"][path][method.to_lowercase()]["security"];
+            assert_eq!(
+                *security == serde_json::json!([]),
+                route.is_open(),
+                "{method} {path}"
+            );
+        }
+    }
+
+    #[test]
     fn every_operation_is_told_on_the_page_and_lists_the_errors_it_can_give() {
         let document = value();
         let tags: Vec<&Value> = document["tags"]

@@ -49,7 +49,8 @@ pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
-        let hex = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let hex = |digits: &[u8]| Some((digit(digits[0])? << 4 | digit(digits[1])?) as u8);
         rest = after;
         match first {
             b'+' => bytes.push(b' '),
@@ -72,12 +73,13 @@ mod tests {
 
     #[test]
     fn addresses_are_decoded() {
-        let query = Query::new(Some("a=1&b=x%20y+z&c&d=%zz%f&start=1.5"));
+        let query = Query::new(Some("a=1&b=x%20y+z&c&d=%zz%f&start=1.5&f=%+f%aF"));
         assert_eq!(query.text("b"), Some("x y z"));
         assert_eq!(
             (query.text("c"), query.text("d"), query.text("e")),
             (Some(""), Some("%zz%f"), None)
         );
+        assert_eq!(query.text("f"), Some("% f\u{fffd}"));
         assert_eq!(query.get::<f64>("start", "seconds").unwrap(), Some(1.5));
         let problem = query.get::<usize>("b", "a whole number").unwrap_err();
         assert_eq!(problem.message, "b is \"x y z\"; it must be a whole number.");

@@ -119,10 +119,9 @@ impl Queue {
         }
     }
 
-    /// Sets memory aside for a body of `bytes`. Whole, before any of it is read: uploads that each hold half of what they
+    /// Sets memory aside for a body and its copies. Whole, before any of it is read: uploads that each hold half of what they
     /// need would wait for each other.
-    pub async fn reserve(&self, place: &mut Place, bytes: usize) -> Result<()> {
-        let kib = bytes.div_ceil(1024).min(u32::MAX as usize) as u32;
+    pub async fn reserve(&self, place: &mut Place, kib: u32) -> Result<()> {
         match timeout(self.queue_timeout, self.memory.clone().acquire_many_owned(kib)).await {
             Ok(Ok(memory)) => {
                 place.memory = Some(memory);

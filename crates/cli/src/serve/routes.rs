@@ -1,7 +1,7 @@
 //! Routes: what is at which address, and what every request goes through.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
@@ -71,10 +71,17 @@ pub const ROUTES: &[(&str, &str, Route)] = &[
 
 impl Route {
     /// Whether it answers without a key: what is no secret, and what asks whether the service lives.
-    fn is_open(self) -> bool {
+    pub fn is_open(self) -> bool {
         matches!(
             self,
-            Route::Index | Route::Web | Route::Sample | Route::Live | Route::Ready
+            Route::Index
+                | Route::Web
+                | Route::Sample
+                | Route::OpenApi
+                | Route::Docs
+                | Route::DocsStyle
+                | Route::Live
+                | Route::Ready
         )
     }
 
@@ -154,14 +161,12 @@ impl Service {
             }
             Err(problem) => Err(problem),
         };
-        let unread = !body.is_end_stream();
+        // A body without a stated length does not know that it was read to its end before it is asked for more.
+        let unread = !body.is_end_stream() && !(result.is_ok() && ended(&mut body).await);
         let mut answer = match result {
             Ok(answer) => answer,
             Err(problem) => {
-                if problem.kind == Kind::Internal {
-                    self.metrics.panicked();
-                    eprintln!("request {id} to {label} met a fault of the program");
-                }
+                self.note(&problem, &id, label);
                 problem.answer(&id)
             }
         };
@@ -185,6 +190,14 @@ impl Service {
             );
         }
         answer
+    }
+
+    /// Counts a fault of the program and says which request met it; to be told of every problem that reaches a client.
+    pub fn note(&self, problem: &Problem, id: &str, label: &str) {
+        if problem.kind == Kind::Internal {
+            self.metrics.panicked();
+            eprintln!("request {id} to {label} met a fault of the program");
+        }
     }
 
     async fn route(
@@ -219,10 +232,10 @@ impl Service {
             Route::GradioConfig => Ok(gradio::config(self)),
             Route::GradioInfo => Ok(gradio::info()),
             Route::GradioUpload => gradio::upload(self, parts, body).await,
-            Route::GradioJoin => gradio::join(self, parts, body).await,
+            Route::GradioJoin => gradio::join(self, parts, body, id).await,
             Route::GradioData => gradio::data(self, parts),
-            Route::GradioCall => gradio::start(self, parts, body).await,
-            Route::GradioResult => gradio::result(self, name),
+            Route::GradioCall => gradio::start(self, parts, body, id).await,
+            Route::GradioResult => gradio::result(self, parts, name),
             Route::Live => Ok(ok(&json!({"status": "alive"}))),
             Route::Ready => {
                 self.accepting()?;
@@ -247,6 +260,15 @@ impl Service {
         }
         self.classifier().map(|_| ())
     }
+}
+
+/// Whether nothing of a body is left, as far as can be told without waiting.
+async fn ended(body: &mut Incoming) -> bool {
+    std::future::poll_fn(|context| {
+        let next = Pin::new(&mut *body).poll_frame(context);
+        Poll::Ready(matches!(next, Poll::Ready(None)))
+    })
+    .await
 }
 
 /// What a future gives, or `None` if it panics.
