@@ -46,13 +46,11 @@ pub fn evaluate(
     judging: Judging,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let mut progress = Progress::new(progress);
-    let judged = model.pool.install(py, || {
-        let evaluation = judge(model, judging, &mut progress)?;
+    model.pool.watch(py, progress, |progress| {
+        let evaluation = judge(model, judging, progress)?;
         let measures = evaluation.measure()?;
         json(&Answer { measures, evaluation })
-    })?;
-    progress.ended(py, judged)
+    })
 }
 
 fn judge(model: &Model, judging: Judging, progress: &mut Progress) -> Result<Evaluation> {

@@ -10,7 +10,7 @@ use numpy::PyArray1;
 use pyo3::prelude::*;
 
 use crate::errors::{json, raised};
-use crate::work::{PerProcess, Pool, Progress};
+use crate::work::{PerProcess, Pool};
 
 /// Where songs and noise are.
 #[derive(FromPyObject)]
@@ -162,11 +162,9 @@ impl Mixer {
         progress: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let remixer = self.remixer(py)?;
-        let mut progress = Progress::new(progress);
-        let written = self.pool.install(py, || {
+        self.pool.watch(py, progress, |progress| {
             let tell = &mut |done: usize| progress.set(done as u64, count as u64);
             write_remixes(&remixer, seed, count, Path::new(&folder), tell)
-        })?;
-        progress.ended(py, written)
+        })
     }
 }

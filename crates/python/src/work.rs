@@ -45,11 +45,8 @@ impl<T> PerProcess<T> {
     }
 
     /// What `make` made in this process. The lock is taken only by who holds the interpreter's, so no fork finds it taken.
-    pub fn get<E>(
-        &self,
-        _py: Python<'_>,
-        make: impl FnOnce() -> std::result::Result<T, E>,
-    ) -> std::result::Result<Arc<T>, E> {
+    /// `make` must not call Python: that could hand the interpreter's lock to a thread which then waits for this one.
+    pub fn get(&self, _py: Python<'_>, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let process = std::process::id();
         if let Some((owner, value)) = &*made
@@ -61,6 +58,18 @@ impl<T> PerProcess<T> {
         // The parent's is not dropped: that could wait for a thread that is not here.
         std::mem::forget(made.replace((process, Arc::clone(&value))));
         Ok(value)
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        let made = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // As above: a child may free what only its parent used.
+        if let Some((owner, value)) = made.take()
+            && owner != std::process::id()
+        {
+            std::mem::forget(value);
+        }
     }
 }
 
@@ -89,10 +98,44 @@ impl Pool {
         self.threads
     }
 
-    /// Does `work` on these threads, without the interpreter's lock.
+    /// Does short `work` on these threads, without the interpreter's lock.
     pub fn install<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
         let pool = self.get(py)?;
         Ok(py.detach(|| pool.install(work)))
+    }
+
+    /// Does long `work` on these threads, without the interpreter's lock. Its [`Progress`] calls `tell(done, total)` where that
+    /// is given, and ends the work when Ctrl-C or `tell` asks.
+    pub fn watch<T: Send>(
+        &self,
+        py: Python<'_>,
+        tell: Option<Py<PyAny>>,
+        work: impl FnOnce(&mut Progress) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let pool = self.get(py)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut progress = Progress {
+            tell,
+            raised: None,
+            stop: Arc::clone(&stop),
+        };
+        let mut result = Err(Error::Interrupted);
+        py.detach(|| {
+            let (working, ended) = channel::<()>();
+            let (progress, result) = (&mut progress, &mut result);
+            pool.in_place_scope(|scope| {
+                scope.spawn(move |_| {
+                    let _until_here = working;
+                    *result = work(progress);
+                });
+                let mut signals = Signals::new(&stop);
+                while ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                    signals.look();
+                }
+                signals.interrupted
+            })
+        })?;
+        result.map_err(|error| progress.raised.unwrap_or_else(|| raised(py, &error)))
     }
 
     /// Does `work(0)` … `work(count - 1)` and gives back what became of each, without the interpreter's lock. What `work`
@@ -139,8 +182,7 @@ impl Pool {
                 }
                 drop(sender);
                 let mut done: Vec<Option<Result<T>>> = std::iter::repeat_with(|| None).take(count).collect();
-                let mut looked = Instant::now();
-                let mut interrupted = Ok(());
+                let mut signals = Signals::new(&stop);
                 loop {
                     match results.recv_timeout(PATIENCE) {
                         Ok((number, result)) => {
@@ -152,55 +194,67 @@ impl Pool {
                         Err(RecvTimeoutError::Timeout) => {}
                         Err(RecvTimeoutError::Disconnected) => break,
                     }
-                    if interrupted.is_ok() && looked.elapsed() >= PATIENCE {
-                        looked = Instant::now();
-                        interrupted = Python::attach(|py| py.check_signals());
-                        if interrupted.is_err() {
-                            stop.store(true, Ordering::Relaxed);
-                        }
-                    }
+                    signals.look();
                 }
-                interrupted.map(|()| done)
+                signals.interrupted.map(|()| done)
             })
         })
     }
 
     fn get(&self, py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
-        self.pool.get(py, || {
+        let pool = self.pool.get(py, || {
             let built = ThreadPoolBuilder::new().num_threads(self.threads).build();
-            built.map_err(|error| raised(py, &Error::Config(format!("cannot start threads: {error}"))))
-        })
+            built.map_err(|error| Error::Config(format!("cannot start threads: {error}")))
+        });
+        pool.map_err(|error| raised(py, &error))
     }
 }
 
-/// Tells a Python callable how far long work is, and ends the work when Ctrl-C or the callable asks.
+/// Looks for Ctrl-C now and then. On the thread that called us alone: Python tells its main thread and no other.
+struct Signals<'a> {
+    looked: Instant,
+    interrupted: PyResult<()>,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Signals<'a> {
+    fn new(stop: &'a AtomicBool) -> Self {
+        Self {
+            looked: Instant::now(),
+            interrupted: Ok(()),
+            stop,
+        }
+    }
+
+    /// Sets `stop` when the work is to end.
+    fn look(&mut self) {
+        if self.interrupted.is_ok() && self.looked.elapsed() >= PATIENCE {
+            self.looked = Instant::now();
+            self.interrupted = Python::attach(|py| py.check_signals());
+            if self.interrupted.is_err() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Tells a Python callable how far long work is, and the work when it is to end.
 pub struct Progress {
     tell: Option<Py<PyAny>>,
     raised: Option<PyErr>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Progress {
-    /// `tell(done, total)` is called where it is given.
-    pub fn new(tell: Option<Py<PyAny>>) -> Self {
-        Self { tell, raised: None }
-    }
-
     pub fn set(&mut self, done: u64, total: u64) -> Result<()> {
-        let told = Python::attach(|py| {
-            py.check_signals()?;
-            match &self.tell {
-                Some(tell) => tell.call1(py, (done, total)).map(drop),
-                None => Ok(()),
-            }
-        });
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let Some(tell) = &self.tell else { return Ok(()) };
+        let told = Python::attach(|py| tell.call1(py, (done, total)).map(drop));
         told.map_err(|error| {
             self.raised = Some(error);
             Error::Interrupted
         })
-    }
-
-    /// What is to be raised for how the work ended.
-    pub fn ended<T>(self, py: Python<'_>, result: Result<T>) -> PyResult<T> {
-        result.map_err(|error| self.raised.unwrap_or_else(|| raised(py, &error)))
     }
 }

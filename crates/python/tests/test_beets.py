@@ -6,7 +6,7 @@ import sys
 
 import mediafile
 import pytest
-from made import ROOT
+from made import ROOT, judging_model
 
 SAMPLE = ROOT / "samples/mashup.flac"  # disco, 0.71; pop 0.14
 
@@ -91,6 +91,34 @@ def test_what_is_not_clear_gets_the_fallback_or_nothing(beets):
     assert beets.genres() == ("", None)
     beets("messymash", settings="auto: no, threshold: 0.99, fallback: Unknown")
     assert beets.genres() == ("Unknown", ["Unknown"])
+
+
+def test_an_unsure_answer_replaces_nothing(beets, tmp_path):
+    unsure = judging_model(tmp_path / "unsure", not_sure_below=0.99)
+    for settings in ("threshold: 0.99", f"model: {unsure}"):
+        beets.tag(genres=["Soul"])
+        beets.bring("auto: no")
+        for keep in ("yes", "no"):
+            said = beets("messymash", settings=f"auto: no, force: yes, keep_existing: {keep}, fallback: Unknown, {settings}")
+            assert "not clearly of one genre (best: disco 0.71)" in said
+            assert beets.genres() == ("Soul", ["Soul"])
+        beets("remove", "-d", "-f", "")
+    beets.tag(genres=None)
+    beets.bring(f"auto: yes, model: {unsure}")
+    assert beets.genres() == ("", None)
+    beets("messymash", settings=f"auto: no, model: {unsure}, fallback: Unknown")
+    assert beets.genres() == ("Unknown", ["Unknown"])
+
+
+def test_what_is_no_music_gets_no_genre(beets, tmp_path):
+    speech = judging_model(tmp_path / "speech", not_sure_below=0, music=0, speech=9)
+    beets.bring("auto: no")
+    said = beets("messymash", settings=f"auto: no, model: {speech}, fallback: Unknown")
+    assert "is no music (speech)" in said and beets.genres() == ("", None)
+    assert "no music" not in beets("messymash", "-q", settings=f"auto: no, model: {speech}, fallback: Unknown")
+    sure = judging_model(tmp_path / "sure")
+    beets("messymash", settings=f"auto: no, model: {sure}")
+    assert beets.genres() == ("Disco", ["Disco"])
 
 
 def test_a_file_that_cannot_be_heard_stops_nothing(beets):

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from made import GOLDEN, RATE, ROOT, read_wav, write_wav
+from made import GOLDEN, RATE, ROOT, judging_model, read_wav, write_wav
 
 import messymash
 from messymash import Classifier
@@ -226,3 +226,34 @@ def test_children_can_use_it(sound, start):
     child.start()
     assert queue.get(timeout=120) == expected
     child.join()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_may_free_what_its_parent_used(sound):
+    for _ in range(10):
+        classifier = Classifier.from_pretrained(GOLDEN / "model/small/hf", num_threads=4)
+        classifier(sound)
+        child = os.fork()
+        if child == 0:
+            del classifier
+            os._exit(0)
+        deadline = time.monotonic() + 60
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if ended == (0, 0):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        assert ended == (child, 0)
+
+
+def test_a_timeline_tells_the_verdict(sound, tmp_path):
+    for number, (rules, verdict) in enumerate([
+        ({"not_sure_below": 0}, {"verdict": "sure"}),
+        ({"not_sure_below": 1}, {"verdict": "not_sure"}),
+        ({"music": 0, "speech": 9}, {"verdict": "not_music", "reason": "speech"}),
+    ]):  # fmt: skip
+        classifier = Classifier.from_pretrained(judging_model(tmp_path / str(number), **rules))
+        answer = classifier(sound, timeline=True)
+        assert {key: answer[key] for key in ("verdict", "reason") if key in answer} == verdict
+    silence = Classifier()(np.zeros(16_000, np.float32), 16_000, timeline=True)
+    assert (silence["verdict"], silence["reason"]) == ("not_music", "silence")

@@ -4,6 +4,8 @@ import itertools
 import json
 import multiprocessing
 import pickle
+import signal
+import subprocess
 import sys
 import types
 
@@ -152,3 +154,33 @@ def test_a_model_is_judged(data, tmp_path):
     judged = messymash.evaluate(Classifier(), songs=tmp_path / "songs")
     (item,) = judged["evaluation"]["items"]
     assert judged["evaluation"]["labels"][item["truth"]] == "rock"
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "messymash.evaluate(messymash.Classifier(num_threads=1), data, mashups=100_000, options=short, progress=tell)",
+        "messymash.remix(data, count=100_000, options=short).write(out, tell)",
+    ],
+)
+def test_ctrl_c_ends_long_work(data, tmp_path, work):
+    code = f"""
+import messymash
+data, out, short = {str(data)!r}, {str(tmp_path / "out")!r}, {SHORT!r}
+
+def tell(done, total):
+    if done in (1, 16):
+        print("at work", flush=True)
+
+try:
+    {work}
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=120)[0].endswith("stopped\n") and process.returncode == 0
+    finally:
+        process.kill()

@@ -1,18 +1,22 @@
 """Ray Data on a local cluster of three nodes: every file is one row, whatever dies."""
 
+import os
+import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow.parquet as pq
 import pytest
 import ray
-from made import GOLDEN, write_wav
+from made import GOLDEN, judging_model, write_wav
 from ray.cluster_utils import Cluster
 
 import numpy as np
 
 import messymash
-from messymash.ray import classify, listed
+import messymash.ray
+from messymash.ray import SCHEMA, classify, listed, write_whole
 
 SOUND = np.tile(np.sin(np.arange(16_000) * 0.1) * 0.3, 12)
 FILES = 60
@@ -94,7 +98,60 @@ def test_what_is_done_is_not_done_again(cluster, songs, tmp_path):
     assert classify([str(songs)], f"file://{output}", model=model, partition_size=8)["skipped"] == 8
     with pytest.raises(messymash.ConfigError):
         classify(str(songs / "nothing"), str(output), partition_size=0)
+    with pytest.raises(messymash.ConfigError):
+        classify(str(songs / "nothing"), str(output), max_bytes=0)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(messymash.ConfigError, match="no sound files"):
         classify(str(empty), str(output))
+
+
+def test_a_verdict_is_told_and_large_files_are_not_read(cluster, songs, tmp_path):
+    some = [str(songs / "1/001.wav"), str(songs / "2/008.wav")]  # of 4 s and 11 s
+    model = judging_model(tmp_path / "model", not_sure_below=0, music=0, speech=9)
+    output = tmp_path / "out"
+    report = classify(some, str(output), model=str(model), max_bytes=200_000)
+    assert report["rows"] == 2 and report["failed"] == 1
+    short, long = rows(output)
+    assert short["error"] is None and (short["verdict"], short["reason"]) == ("not_music", "speech")
+    assert long["error_code"] == "too_long" and "max_bytes" in long["error"] and long["verdict"] is None
+    # Other rules, and other limits, are other answers.
+    shutil.rmtree(model)
+    judging_model(model, not_sure_below=0)
+    assert classify(some, str(output), model=str(model), max_bytes=200_000)["skipped"] == 0
+    assert classify(some, str(output), model=str(model))["failed"] == 0
+    assert sorted(str(row["verdict"]) for row in rows(output)) == ["None", "None", "not_music", "sure", "sure", "sure"]
+
+
+def test_what_kills_its_actor_ends_the_run(cluster, songs, tmp_path, monkeypatch):
+    tries = tmp_path / "tries"
+    tries.mkdir()
+
+    class Killed(messymash.ray.Hear):
+        def hear(self, paths):
+            if any("001.wav" in path for path in paths):
+                (tries / str(time.time_ns())).touch()
+                os._exit(1)
+            return super().hear(paths)
+
+    monkeypatch.setattr(messymash.ray, "Hear", Killed)
+    some = [str(songs / "0/000.wav"), str(songs / "1/001.wav")]
+    with pytest.raises(ray.exceptions.RayError):
+        classify(some, str(tmp_path / "out"), model=str(GOLDEN / "model/small/hf"), partition_size=1)
+    assert 1 < len(list(tries.iterdir())) <= 4
+    # Without that file the run goes on.
+    monkeypatch.undo()
+    assert classify(some[:1], str(tmp_path / "out"), model=str(GOLDEN / "model/small/hf"), partition_size=1)["failed"] == 0
+
+
+def test_two_who_write_one_partition_do_not_meet(tmp_path):
+    table = SCHEMA.empty_table()
+    with ThreadPoolExecutor(8) as writers:
+        written = [writers.submit(write_whole, table, str(tmp_path), "part") for _ in range(64)]
+    assert all(future.result() is None for future in written)
+    assert [path.name for path in tmp_path.iterdir()] == ["part.parquet"]
+    # What cannot be written leaves nothing behind.
+    (tmp_path / "full.parquet").mkdir()
+    with pytest.raises(OSError):
+        write_whole(table, str(tmp_path), "full")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full.parquet", "part.parquet"]

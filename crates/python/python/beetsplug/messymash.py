@@ -34,7 +34,7 @@ class MessymashPlugin(BeetsPlugin):
                 "quiet": False,  # no word of items that are passed over
                 "count": 1,  # how many genres an item gets at most
                 "threshold": 0.3,  # the score that a genre must have
-                "fallback": None,  # the genre of what has none
+                "fallback": None,  # the genre of music that is not clearly of one, where none is there
                 "separator": ", ",  # between genres where the field is one string
                 "title_case": True,  # Jazz, not jazz
                 "model": None,  # a model directory or cached id; none: the bundled one
@@ -73,31 +73,41 @@ class MessymashPlugin(BeetsPlugin):
         for first in range(0, len(wanted), AT_ONCE):
             some = wanted[first : first + AT_ONCE]
             paths = [path_of(item) for item in some]
-            answers = self._model()(paths, on_error="return")
+            answers = self._model()(paths, timeline=True, on_error="return")
             for item, answer in zip(some, answers):
                 self._take(item, answer, write)
 
     def _wants(self, item: Item) -> bool:
         existing = self._existing(item)
         if existing and not self.config["force"].get(bool):
-            if not self.config["quiet"].get(bool):
-                self._log.info("{} has a genre already: {}", item, ", ".join(existing))
+            self._pass_over("{} has a genre already: {}", item, ", ".join(existing))
             return False
         return True
+
+    def _pass_over(self, message: str, *about: Any, **more: Any) -> None:
+        if not self.config["quiet"].get(bool):
+            self._log.info(message, *about, **more)
 
     def _take(self, item: Item, answer: Any, write: bool) -> None:
         if isinstance(answer, Exception):
             self._log.error("cannot hear {}: {}", item, answer)
             return
-        heard = self._names(answer)
-        if not heard:
-            if not self.config["quiet"].get(bool):
-                self._log.info("{} is not clearly of one genre (best: {label} {score:.2f})", item, **answer[0])
+        if answer.get("verdict") == "not_music":
+            self._pass_over("{} is no music ({})", item, answer["reason"])
             return
-        kept = self._existing(item) if self.config["keep_existing"].get(bool) else []
+        best = answer["predictions"][0]
+        existing = self._existing(item)
+        heard = self._names(answer)
+        # A guess is no better than what somebody or something has put there.
+        if not heard and not existing and self.config["fallback"].get() is not None:
+            heard = [self.config["fallback"].as_str()]
+        if not heard:
+            self._pass_over("{} is not clearly of one genre (best: {label} {score:.2f})", item, **best)
+            return
+        kept = existing if self.config["keep_existing"].get(bool) else []
         known = {name.lower() for name in kept}
         genres = kept + [name for name in heard if name.lower() not in known]
-        self._log.info("{}: {} ({:.0%})", item, ", ".join(genres), answer[0]["score"])
+        self._log.info("{}: {} ({:.0%})", item, ", ".join(genres), best["score"])
         if self.config["pretend"].get(bool):
             return
         if "genres" in Item._fields:
@@ -108,12 +118,13 @@ class MessymashPlugin(BeetsPlugin):
             item.try_write()
         item.store()
 
-    def _names(self, answer: list[messymash.Prediction]) -> list[str]:
+    def _names(self, answer: messymash.Classification) -> list[str]:
+        """The genres that an answer is sure of."""
+        if answer.get("verdict") == "not_sure":
+            return []
         threshold = self.config["threshold"].as_number()
         count = self.config["count"].get(int)
-        names = [p["label"] for p in answer if p["score"] >= threshold][:count]
-        if not names and self.config["fallback"].get() is not None:
-            return [self.config["fallback"].as_str()]
+        names = [p["label"] for p in answer["predictions"] if p["score"] >= threshold][:count]
         return [name.title() for name in names] if self.config["title_case"].get(bool) else names
 
     def _existing(self, item: Item) -> list[str]:

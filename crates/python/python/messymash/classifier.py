@@ -37,8 +37,19 @@ class Warning(TypedDict):
     message: str
 
 
-class Classification(TypedDict):
-    """All that is known of a sound: how much was decoded (seconds), the answer, that of each window, and warnings."""
+class _Verdict(TypedDict, total=False):
+    """What may be made of an answer."""
+
+    verdict: Literal["sure", "not_sure", "not_music"]
+    reason: Literal["silence", "speech", "noise"]
+
+
+class Classification(_Verdict):
+    """All that is known of a sound: how much was decoded (seconds), the answer, that of each window, and warnings.
+
+    `verdict` is there for silence, and for all sound where the model has rules for it (`verdict.json` beside its weights);
+    `reason` where the verdict is `not_music`.
+    """
 
     seconds: float
     predictions: list[Prediction]

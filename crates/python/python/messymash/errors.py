@@ -35,7 +35,7 @@ class TooShortError(Error, ValueError):
 
 
 class TooLongError(Error, ValueError):
-    """There is more sound than `max_seconds` allows."""
+    """There is more sound than `max_seconds` allows, or (`messymash.ray`) a larger file than `max_bytes` does."""
 
     code = "too_long"
 

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +23,7 @@ import pyarrow.parquet as pq
 import ray
 
 from .classifier import Classifier
-from .errors import ConfigError, Error
+from .errors import ConfigError, Error, TooLongError
 
 #: What is taken for sound, where a folder is given.
 EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".aif", ".aiff", ".caf")
@@ -28,12 +31,21 @@ EXTENSIONS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".aif", ".aiff", 
 #: Files that an actor reads at once.
 READERS = 4
 
-#: One row for each file. Either `label`, `score` and `scores` or `error_code` and `error` are null.
+#: Larger files are not read: an actor holds whole ones in memory.
+MAX_BYTES = 1_000_000_000
+
+#: How often an actor that died is started again, and a partition that killed its actor is tried again.
+RETRIES = 3
+
+#: One row for each file. Either `label`, `score` and `scores` or `error_code` and `error` are null. `verdict` is null where the
+#: model has no rules for it, `reason` where the verdict is not `not_music`.
 SCHEMA = pa.schema(
     [
         ("path", pa.string()),
         ("label", pa.string()),
         ("score", pa.float32()),
+        ("verdict", pa.string()),
+        ("reason", pa.string()),
         ("scores", pa.map_(pa.string(), pa.float32())),
         ("seconds", pa.float64()),
         ("warnings", pa.list_(pa.string())),
@@ -46,11 +58,12 @@ SCHEMA = pa.schema(
 class Hear:
     """What an actor does: one model, loaded once; partitions of paths to files of rows."""
 
-    def __init__(self, model: str | None, hearing: dict[str, Any], output: str) -> None:
+    def __init__(self, model: str | None, hearing: dict[str, Any], output: str, max_bytes: int = MAX_BYTES) -> None:
         # Ray sets OMP_NUM_THREADS to the CPUs that this actor was given, and the classifier keeps to it.
         self.classifier = Classifier() if model is None else Classifier.from_pretrained(model)
         self.hearing = hearing
         self.output = output
+        self.max_bytes = max_bytes
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Hears the partitions of a batch, and writes each as one file, whole or not at all."""
@@ -70,10 +83,11 @@ class Hear:
         chunks = [paths[first : first + together] for first in range(0, len(paths), together)]
         rows: list[dict[str, Any]] = []
         with ThreadPoolExecutor(READERS) as readers:
-            ahead = [readers.submit(read, path) for path in chunks[0]]
+            ahead = [readers.submit(read, path, self.max_bytes) for path in chunks[0]]
             for number, chunk in enumerate(chunks):
                 here = [future.result() for future in ahead]
-                ahead = [readers.submit(read, path) for path in chunks[number + 1]] if number + 1 < len(chunks) else []
+                following = chunks[number + 1] if number + 1 < len(chunks) else []
+                ahead = [readers.submit(read, path, self.max_bytes) for path in following]
                 sounds = [sound for sound in here if isinstance(sound, bytes)]
                 heard = iter(self.classifier(sounds, timeline=True, on_error="return", **self.hearing))
                 rows += [row(path, next(heard) if isinstance(s, bytes) else s) for path, s in zip(chunk, here)]
@@ -89,6 +103,8 @@ def row(path: str, answer: Any) -> dict[str, Any]:
         "path": path,
         "label": predictions[0]["label"],
         "score": predictions[0]["score"],
+        "verdict": answer.get("verdict"),
+        "reason": answer.get("reason"),
         "scores": [(p["label"], p["score"]) for p in predictions],
         "seconds": answer["seconds"],
         "warnings": [warning["code"] for warning in answer["warnings"]],
@@ -103,10 +119,13 @@ def filesystem(address: str) -> tuple[fs.FileSystem, str]:
     return fs.LocalFileSystem(), os.path.abspath(address)
 
 
-def read(address: str) -> bytes | Exception:
+def read(address: str, max_bytes: int = MAX_BYTES) -> bytes | Exception:
     """The bytes of a file, or why there are none."""
     try:
         system, path = filesystem(address)
+        size = system.get_file_info(path).size
+        if size is not None and size > max_bytes:
+            return TooLongError(f"{address} has {size:,} bytes; at most {max_bytes:,} are read (max_bytes)")
         # As it lies there: arrow would unpack what is called .gz.
         with system.open_input_stream(path, compression=None) as stream:
             data: bytes = stream.read()
@@ -118,11 +137,17 @@ def read(address: str) -> bytes | Exception:
 def write_whole(table: pa.Table, output: str, name: str) -> None:
     """`output/name.parquet`, which is there whole or not at all. Who writes it twice writes the same."""
     system, folder = filesystem(output)
-    final, part = f"{folder}/{name}.parquet", f"{folder}/.{name}.part"
+    # One who is taken for dead may still be writing: everybody has a file of their own.
+    final, part = f"{folder}/{name}.parquet", f"{folder}/.{name}.{uuid.uuid4().hex}.part"
     system.create_dir(folder, recursive=True)
     if isinstance(system, fs.LocalFileSystem):
-        pq.write_table(table, part, filesystem=system)
-        system.move(part, final)
+        try:
+            pq.write_table(table, part, filesystem=system)
+            system.move(part, final)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                system.delete_file(part)
+            raise
     else:
         # Object stores show a file when it is complete.
         pq.write_table(table, final, filesystem=system)
@@ -152,6 +177,15 @@ def partitions(paths: Sequence[str], size: int, key: str) -> Iterator[tuple[str,
         yield f"part-{number:07}-{digest[:16]}", some
 
 
+def rules(model: str | None) -> str:
+    """The text of a model directory's `verdict.json`, which is no part of its fingerprint; the bundled model has the package's."""
+    file = None if model is None else os.path.join(model, "verdict.json")
+    if file is None or not os.path.isfile(file):
+        return ""
+    with open(file, encoding="utf-8") as text:
+        return text.read()
+
+
 def classify(
     inputs: str | Sequence[str],
     output: str,
@@ -161,25 +195,30 @@ def classify(
     cpus_per_actor: float = 1,
     partition_size: int = 256,
     hearing: dict[str, Any] | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> dict[str, int]:
     """Hears every sound file of `inputs`, and writes Parquet files of one row for each (`SCHEMA`) to the folder `output`.
 
     `inputs`: folders or files, paths or addresses that pyarrow knows (`s3://`, `gs://`, `hdfs://`); `actors`: how many models are
     at work, or (least, most); each has the threads of `cpus_per_actor`. `hearing`: arguments of `Classifier.__call__`, such as
-    `{"windows": "first", "max_seconds": 3600}`. `model` must be where every node finds it.
+    `{"windows": "first", "max_seconds": 3600}`. `model` must be where every node finds it. `max_bytes`: files are held in memory,
+    16 for each thread of an actor; a larger one is not read.
 
     A file that cannot be heard is a row with its error. Each partition of `partition_size` files is one Parquet file, written
-    whole and named after its paths, the model and `hearing`: what is there already is not done again, so a run that
-    was stopped goes on, and a node that dies costs the partitions it was at work on.
+    whole and named after its paths, the model, `hearing`, `max_bytes` and the package's version: what is there already is not
+    done again, so a run that was stopped goes on, and a node that dies costs the partitions it was at work on.
 
     Returns `{"files", "partitions", "skipped", "rows", "failed"}`: skipped are partitions done before, the last two are of
-    this run. Raises `ConfigError` where there is no file.
+    this run. Raises `ConfigError` where there is no file, and Ray's error where a partition killed its actor four times.
     """
     if partition_size < 1:
         raise ConfigError(f"partition_size is {partition_size}; it must be 1 or more")
+    if max_bytes < 1:
+        raise ConfigError(f"max_bytes is {max_bytes}; it must be 1 or more")
     hearing = hearing or {}
     loaded = Classifier(num_threads=1) if model is None else Classifier.from_pretrained(model, num_threads=1)
-    key = json.dumps([loaded.fingerprint(), hearing], sort_keys=True)
+    how = [version("messymash"), SCHEMA.names, loaded.fingerprint(), rules(model), hearing, max_bytes]
+    key = json.dumps(how, sort_keys=True)
     del loaded
     paths = listed(inputs)
     if not paths:
@@ -197,12 +236,13 @@ def classify(
     least, most = (actors, actors) if isinstance(actors, int) else actors
     heard = ray.data.from_items(wanted, override_num_blocks=len(wanted)).map_batches(
         Hear,
-        fn_constructor_args=(model, hearing, output),
+        fn_constructor_args=(model, hearing, output, max_bytes),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         num_cpus=cpus_per_actor,
-        max_restarts=-1,
-        max_task_retries=-1,
+        # Not for ever: a file may be what kills them.
+        max_restarts=RETRIES,
+        max_task_retries=RETRIES,
     )
     told = heard.take_all()
     return report | {"rows": sum(t["rows"] for t in told), "failed": sum(t["failed"] for t in told)}
@@ -218,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cpus-per-actor", type=float, default=1, help="threads of each (default: 1)")
     parser.add_argument("--partition-size", type=int, default=256, help="files in a Parquet file (default: 256)")
     parser.add_argument("--windows", choices=["all", "first"], default="all", help="the whole file, or its first ten seconds")
+    parser.add_argument("--max-bytes", type=int, default=MAX_BYTES, help="larger files are not read (default: 1 GB)")
     parser.add_argument("--address", help="the cluster (default: RAY_ADDRESS, else this machine alone)")
     asked = parser.parse_args(arguments)
     try:
@@ -230,8 +271,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cpus_per_actor=asked.cpus_per_actor,
             partition_size=asked.partition_size,
             hearing={"windows": asked.windows},
+            max_bytes=asked.max_bytes,
         )
-    except Error as error:
+    except (Error, ray.exceptions.RayError) as error:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps(report))
