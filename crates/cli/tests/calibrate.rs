@@ -10,19 +10,18 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{RATE, hiss, tone};
+use common::{RATE, hiss};
 use messymash::Waveform;
 use messymash::checkpoint::Checkpoint;
 use program::{lines, messymash, ok, run};
 use serde_json::Value;
 
-/// A buzz that comes and goes, three times a second: what the test calls speech.
+/// Clicks that come and go, three times a second: what the test calls speech.
 fn babble(hertz: f32) -> Vec<f32> {
-    let buzz = tone(hertz, RATE as usize, 0.4);
+    let every = (RATE as f32 / hertz) as usize;
     let on = |i: usize| i % (RATE as usize / 3) < RATE as usize / 6;
-    buzz.iter()
-        .enumerate()
-        .map(|(i, x)| if on(i) { x.signum() * 0.3 } else { 0.0 })
+    (0..RATE as usize)
+        .map(|i| if on(i) && i % every == 0 { 0.9 } else { 0.0 })
         .collect()
 }
 
@@ -45,14 +44,8 @@ fn a_calibrated_model_says_what_it_is_worth_and_what_is_no_music() {
         .arg("--out")
         .arg(at("run")));
     for n in 0..6u16 {
-        write(
-            &at(&format!("speech/{n}.wav")),
-            babble(700.0 + 60.0 * f32::from(n)),
-        );
-        write(
-            &at(&format!("others/{n}.wav")),
-            babble(730.0 + 60.0 * f32::from(n)),
-        );
+        write(&at(&format!("speech/{n}.wav")), babble(70.0 + 6.0 * f32::from(n)));
+        write(&at(&format!("others/{n}.wav")), babble(73.0 + 6.0 * f32::from(n)));
     }
     let calibrate = |out: &str| -> Command {
         let mut command = messymash();
@@ -98,7 +91,7 @@ fn a_calibrated_model_says_what_it_is_worth_and_what_is_no_music() {
     // What it says of sound that it never heard.
     write(&at("try/silence.wav"), vec![0.0; RATE as usize]);
     write(&at("try/song.wav"), hiss(99, RATE as usize, 0.3));
-    write(&at("try/talk.wav"), babble(850.0));
+    write(&at("try/talk.wav"), babble(85.0));
     let told = |model: &str, format: &str| {
         let mut command = messymash();
         command
