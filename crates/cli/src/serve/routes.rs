@@ -162,7 +162,7 @@ impl Service {
             Err(problem) => Err(problem),
         };
         // A body without a stated length does not know that it was read to its end before it is asked for more.
-        let unread = !body.is_end_stream() && !(result.is_ok() && ended(&mut body).await);
+        let unread = !(body.is_end_stream() || result.is_ok() && ended(&mut body).await);
         let mut answer = match result {
             Ok(answer) => answer,
             Err(problem) => {
