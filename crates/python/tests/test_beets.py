@@ -95,19 +95,12 @@ def test_what_is_not_clear_gets_the_fallback_or_nothing(beets):
 
 def test_an_unsure_answer_replaces_nothing(beets, tmp_path):
     unsure = judging_model(tmp_path / "unsure", not_sure_below=0.99)
-    for settings in ("threshold: 0.99", f"model: {unsure}"):
-        beets.tag(genres=["Soul"])
-        beets.bring("auto: no")
-        for keep in ("yes", "no"):
-            said = beets("messymash", settings=f"auto: no, force: yes, keep_existing: {keep}, fallback: Unknown, {settings}")
-            assert "not clearly of one genre (best: disco 0.71)" in said
-            assert beets.genres() == ("Soul", ["Soul"])
-        beets("remove", "-d", "-f", "")
-    beets.tag(genres=None)
-    beets.bring(f"auto: yes, model: {unsure}")
-    assert beets.genres() == ("", None)
-    beets("messymash", settings=f"auto: no, model: {unsure}, fallback: Unknown")
-    assert beets.genres() == ("Unknown", ["Unknown"])
+    beets.tag(genres=["Soul"])
+    beets.bring("auto: no")
+    for settings in ("threshold: 0.99, keep_existing: yes", f"model: {unsure}, keep_existing: no"):
+        said = beets("messymash", settings=f"auto: no, force: yes, fallback: Unknown, {settings}")
+        assert "not clearly of one genre (best: disco 0.71)" in said
+        assert beets.genres() == ("Soul", ["Soul"])
 
 
 def test_what_is_no_music_gets_no_genre(beets, tmp_path):
@@ -115,7 +108,6 @@ def test_what_is_no_music_gets_no_genre(beets, tmp_path):
     beets.bring("auto: no")
     said = beets("messymash", settings=f"auto: no, model: {speech}, fallback: Unknown")
     assert "is no music (speech)" in said and beets.genres() == ("", None)
-    assert "no music" not in beets("messymash", "-q", settings=f"auto: no, model: {speech}, fallback: Unknown")
     sure = judging_model(tmp_path / "sure")
     beets("messymash", settings=f"auto: no, model: {sure}")
     assert beets.genres() == ("Disco", ["Disco"])
