@@ -49,6 +49,9 @@ pub struct Args {
     /// A folder of other music to try it on. May be given several times
     #[arg(long, value_name = "DIR")]
     unheard_music: Vec<PathBuf>,
+    /// A sound is called no music where music is less likely than this. More finds more noise, and takes more songs for it
+    #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = probability)]
+    least_music: f32,
     /// How many mashups of each side to hear
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..=100_000))]
     mashups: u64,
@@ -57,6 +60,11 @@ pub struct Args {
     sounds: u16,
     #[command(flatten)]
     threads: ThreadArgs,
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    let value = text.parse::<f32>().ok().filter(|p| (0.0..=1.0).contains(p));
+    value.ok_or_else(|| "it must be a number from 0 to 1".into())
 }
 
 /// Seed of the mashups: not that of the protocols, which judge the model later.
@@ -116,7 +124,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         &args.unheard_speech,
         &split.validation_folds,
     )?;
-    let rules = fit_rules(&fit)?;
+    let rules = fit_rules(&fit, args.least_music)?;
 
     println!(
         "temperature {:.3}, fitted to {} sounds of unheard songs",

@@ -213,18 +213,18 @@ impl Kinds {
     }
 }
 
-/// The rules of a model from sounds of each kind.
+/// The rules of a model from sounds of each kind; a sound is to be called no music where music is less likely than `least_music`.
 ///
 /// # Errors
 /// As [`Detector::fit`].
-pub fn fit_rules(kinds: &Kinds) -> Result<Rules> {
+pub fn fit_rules(kinds: &Kinds, least_music: f32) -> Result<Rules> {
     let tokens = kinds
         .each()
         .map(|(_, sounds)| sounds.iter().flat_map(|s| s.pooled.clone()).collect::<Vec<_>>());
     let [music, speech, noise] = &tokens;
     Ok(Rules {
         not_sure_below: NOT_SURE_BELOW,
-        detector: Some(Detector::fit([music, speech, noise])?),
+        detector: Some(Detector::fit([music, speech, noise], least_music)?),
     })
 }
 
@@ -233,7 +233,7 @@ pub fn try_rules(rules: &Rules, kinds: &Kinds) -> BTreeMap<&'static str, BTreeMa
     let told = |sound: &HeardSound| {
         let detector = rules.detector.as_ref()?;
         let kinds = detector.probabilities(sound.pooled.iter().map(Vec::as_slice));
-        Some(Detector::other(kinds).map_or("music", NotMusic::name))
+        Some(detector.other(kinds).map_or("music", NotMusic::name))
     };
     let count = |sounds: &[HeardSound]| {
         let mut counts = BTreeMap::new();

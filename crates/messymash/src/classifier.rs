@@ -505,7 +505,7 @@ impl Classifier {
             (ScoreFunction::Softmax, Some(best)) => {
                 Some(self.loaded.verdict.as_ref()?.judge(best.score, kinds))
             }
-            _ => kinds.and_then(Detector::other).map(Verdict::NotMusic),
+            _ => self.detector()?.other(kinds?).map(Verdict::NotMusic),
         }
     }
 

@@ -72,6 +72,12 @@ impl Rules {
             )));
         }
         if let Some(detector) = &rules.detector {
+            if !(0.0..=1.0).contains(&detector.least_music) {
+                return Err(wrong(format!(
+                    "least_music is {}; it must be from 0 to 1",
+                    detector.least_music
+                )));
+            }
             let classes = detector.classes();
             if classes.iter().any(|class| class.weight.len() != hidden_size) {
                 return Err(wrong(format!(
@@ -97,7 +103,8 @@ impl Rules {
     /// Judges an answer: the likeliest label's score, and what the detector, where there is one, gives for the sound
     /// ([`Detector::probabilities`]).
     pub fn judge(&self, best_score: f32, kinds: Option<[f32; 3]>) -> Verdict {
-        match kinds.and_then(Detector::other) {
+        let other = kinds.and_then(|kinds| self.detector.as_ref()?.other(kinds));
+        match other {
             Some(other) => Verdict::NotMusic(other),
             None if best_score < self.not_sure_below => Verdict::NotSure,
             None => Verdict::Sure,
@@ -105,14 +112,12 @@ impl Rules {
     }
 }
 
-/// A sound is no music where the detector gives music less than this. Not one half: calling a song noise is worse than naming the genre of
-/// an engine.
-const LEAST_MUSIC: f32 = 0.1;
-
 /// Tells music, speech and noise apart by the token that the genre is told from: a linear map and a softmax.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Detector {
+    /// A sound is no music where music is less likely than this, within [0, 1].
+    pub least_music: f32,
     /// Of music, however noisy.
     pub music: Class,
     /// Of speech.
@@ -157,10 +162,10 @@ impl Detector {
         sums.map(|sum| sum / count.max(1.0))
     }
 
-    /// What a sound of these probabilities (music, speech, noise) is, where it is no music with great likelihood (nine to one).
-    pub fn other([music, speech, noise]: [f32; 3]) -> Option<NotMusic> {
+    /// What a sound of these probabilities (music, speech, noise) is, where it is no music.
+    pub fn other(&self, [music, speech, noise]: [f32; 3]) -> Option<NotMusic> {
         match () {
-            () if music >= LEAST_MUSIC => None,
+            () if music >= self.least_music => None,
             () if speech > noise => Some(NotMusic::Speech),
             () => Some(NotMusic::Noise),
         }
@@ -171,7 +176,7 @@ impl Detector {
     ///
     /// # Errors
     /// [`Error::Config`] if a kind is empty or the tokens are not of one length.
-    pub fn fit(kinds: [&[Vec<f32>]; 3]) -> Result<Self> {
+    pub fn fit(kinds: [&[Vec<f32>]; 3], least_music: f32) -> Result<Self> {
         let width = kinds[0].first().map_or(0, Vec::len);
         if kinds
             .iter()
@@ -233,6 +238,7 @@ impl Detector {
             }
         };
         Ok(Self {
+            least_music,
             music: class(&weights[0]),
             speech: class(&weights[1]),
             noise: class(&weights[2]),
@@ -264,7 +270,7 @@ mod tests {
     fn a_fitted_detector_tells_kinds_apart_however_unequal_their_numbers() {
         let (music, speech, noise) = ([0.0; 3], [4.0, 0.0, 0.0], [0.0, 4.0, 0.0]);
         let kinds = [around(music, 300), around(speech, 20), around(noise, 60)];
-        let detector = Detector::fit([&kinds[0], &kinds[1], &kinds[2]]).unwrap();
+        let detector = Detector::fit([&kinds[0], &kinds[1], &kinds[2]], 0.5).unwrap();
         let rules = Rules {
             not_sure_below: 0.5,
             detector: Some(detector),
@@ -283,7 +289,7 @@ mod tests {
         assert_eq!(verdict(noise, 0.2), Verdict::NotMusic(NotMusic::Noise));
         // In and out again, it is the same.
         assert_eq!(Rules::from_json(&rules.to_json(), 3).unwrap(), rules);
-        assert!(Detector::fit([&kinds[0], &[], &kinds[2]]).is_err());
+        assert!(Detector::fit([&kinds[0], &[], &kinds[2]], 0.5).is_err());
     }
 
     #[test]
@@ -295,6 +301,7 @@ mod tests {
         let rules = Rules {
             not_sure_below: 0.5,
             detector: Some(Detector {
+                least_music: 0.1,
                 music: class.clone(),
                 speech: class.clone(),
                 noise: class,
