@@ -209,6 +209,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_a_verdict_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let stamp = Stamp { size: 1, modified: 2 };
+        let mut line = serde_json::json!({"file": "a.wav", "model": key("m"), "scores": [0.5]});
+        let stamped = serde_json::to_value(stamp).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        fields.extend(stamped.as_object().unwrap().clone());
+        fs::write(&path, format!("{HEAD}{line}\n")).unwrap();
+        let journal = Journal::open(&path).unwrap();
+        assert_eq!(
+            journal.get(Path::new("a.wav"), stamp, &key("m")),
+            Some(noted(&[0.5]))
+        );
+    }
+
+    #[test]
     fn another_file_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
