@@ -33,7 +33,7 @@ const BUNDLED: CheckpointFiles<'static> = CheckpointFiles {
     config: include_str!("../model/config.json"),
     preprocessor: include_str!("../model/preprocessor_config.json"),
     weights: include_bytes!("../model/model.safetensors"),
-    verdict: None,
+    verdict: Some(include_str!("../model/verdict.json")),
 };
 
 /// What tells a model from every other: [`checkpoint::fingerprint`] of a directory or id, or, for `None`, of the model that

@@ -58,6 +58,6 @@ def judging_model(folder, not_sure_below=0.5, music=9.0, speech=0.0):
         (folder / name).write_bytes((ROOT / "models/default" / name).read_bytes())
     zeros = [0.0] * json.loads((folder / "config.json").read_text())["hidden_size"]
     biases = {"music": music, "speech": speech, "noise": 0.0}
-    detector = {kind: {"weight": zeros, "bias": bias} for kind, bias in biases.items()}
+    detector = {"least_music": 0.5} | {kind: {"weight": zeros, "bias": bias} for kind, bias in biases.items()}
     (folder / "verdict.json").write_text(json.dumps({"not_sure_below": not_sure_below, "detector": detector}))
     return folder
