@@ -1,7 +1,8 @@
 //! Fitting what an answer is worth: scores that mean what they say, and rules for "not sure" and "no music".
 //!
 //! Temperature scaling (Guo et al. 2017): logits are divided by one number, so that a score of 0.7 is right seven times out of ten. It goes into
-//! the weights of the head, so that every program which reads the model gives the same scores; which label is likeliest never changes.
+//! the weights of the head, so that every program which reads the model gives the same scores. Which label is likeliest in a window never changes; in
+//! a sound of several windows, whose scores are averaged, it may.
 
 use std::collections::BTreeMap;
 
@@ -109,8 +110,8 @@ pub struct Fitted {
 
 /// Fits the temperature to labelled sounds that the model was not trained on.
 ///
-/// The figures are cross-fitted: songs are divided in two halves, and each is judged with the temperature of the other, so none flatters. Of a
-/// mashup, the first song decides the half.
+/// The figures are cross-fitted: songs are divided in two halves, and each is judged with the temperature of the other. Of a
+/// mashup, the first song decides the half; its others may be in the other half, too, so the division is not strict.
 pub fn fit_temperature(sounds: &[Labelled]) -> Fitted {
     let half = |sound: &Labelled| -> usize {
         let recording = sound.songs.first().map_or("", |song| dataset::recording(song));
