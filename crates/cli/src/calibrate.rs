@@ -11,7 +11,7 @@ use messymash::checkpoint::{Checkpoint, Stored, resolve};
 use messymash::classifier::ClassifyOptions;
 use messymash::dataset::{MessyMashup, Split};
 use messymash::remix::{JUDGING_EPOCH, Remix, RemixOptions, Remixer};
-use messymash::run::split_of;
+use messymash::run::{SPLIT, split_of};
 use messymash::{Classifier, Waveform};
 use rayon::prelude::*;
 
@@ -147,7 +147,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     apply_temperature(&mut model, fitted.temperature);
     model.verdict = Some(rules);
     model.save(&args.out, Stored::F32)?;
-    split.save(&args.out.join("split.json"))?;
+    split.save(&args.out.join(SPLIT))?;
     eprintln!("written to {}", args.out.display());
     Ok(Outcome::AllWell)
 }

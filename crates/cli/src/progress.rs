@@ -17,6 +17,9 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     total: u64,
     last_line: Instant,
+    /// Where it is no terminal: what was not said since the last line, if there was one at all.
+    unsaid: Option<String>,
+    plain: bool,
 }
 
 impl Progress {
@@ -34,6 +37,8 @@ impl Progress {
             bar,
             total,
             last_line: Instant::now(),
+            unsaid: None,
+            plain: false,
         }
     }
 
@@ -44,14 +49,20 @@ impl Progress {
                 bar.set_position(done);
                 bar.set_message(message.to_string());
             }
-            None if self.last_line.elapsed() >= PLAIN_EVERY => {
-                match self.total {
-                    0 => eprintln!("{message}"),
-                    total => eprintln!("{done}/{total} {message}"),
+            None => {
+                let line = match self.total {
+                    0 => message.to_string(),
+                    total => format!("{done}/{total} {message}"),
+                };
+                if self.last_line.elapsed() >= PLAIN_EVERY {
+                    eprintln!("{line}");
+                    self.last_line = Instant::now();
+                    self.plain = true;
+                    self.unsaid = None;
+                } else {
+                    self.unsaid = Some(line);
                 }
-                self.last_line = Instant::now();
             }
-            None => {}
         }
     }
 
@@ -79,10 +90,13 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
-    pub fn finish(&self) {
+    /// Takes the bar away; of lines, the last one says how it ended.
+    pub fn finish(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        if let Some(line) = self.unsaid.take().filter(|_| self.plain) {
+            eprintln!("{line}");
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use messymash::checkpoint::{self, WEIGHTS};
+use messymash::checkpoint::{self, WEIGHTS, resolve};
+use messymash::run::{SPLIT, split_of};
 
 use crate::Outcome;
 
@@ -25,6 +26,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
         bail!("{} exists already; name a new directory", args.out.display());
     }
     checkpoint::quantize(&args.model, &args.out)?;
+    // So that `evaluate` and `calibrate` know of the copy, too, which songs it was trained on.
+    if let Some(split) = split_of(&resolve(&args.model)?)? {
+        split.save(&args.out.join(SPLIT))?;
+    }
     let size = std::fs::metadata(args.out.join(WEIGHTS)).map_or(0, |m| m.len());
     eprintln!(
         "{}: {:.1} MB of weights in eight bits",

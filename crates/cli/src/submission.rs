@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         let source = printable(expected.source());
         writeln!(
             out,
-            "{file}: {} faults ({kinds}); {rows} rows, {source} has {wanted}",
+            "{file}: {} at fault ({kinds}); {rows} rows, {source} has {wanted}",
             faults.len()
         )?;
         return Ok(Outcome::SomeFailed);

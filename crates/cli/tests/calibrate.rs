@@ -134,9 +134,13 @@ fn a_calibrated_model_says_what_it_is_worth_and_what_is_no_music() {
         assert_eq!(answer.get("verdict").is_some(), silent, "{answer}");
     }
 
-    // Rules are of one model: training another head drops them, quantising keeps them.
+    // Rules are of one model: training another head drops them, quantising keeps them, and what it was trained on.
     ok(messymash().arg("quantize").arg(at("calibrated")).arg(at("small")));
     assert!(at("small/verdict.json").is_file());
+    assert_eq!(
+        fs::read(at("small/split.json")).unwrap(),
+        fs::read(at("calibrated/split.json")).unwrap()
+    );
     let (code, _, error) = run(&mut calibrate("calibrated"));
     assert!(code == 2 && error.contains("exists already"), "{error}");
     fs::write(at("calibrated/verdict.json"), "{}").unwrap();

@@ -196,7 +196,7 @@ fn faults_of_a_submission_are_told_with_their_lines() {
         "line 4: ",
         "line 5: the id \"0003\" stands behind",
         "missing: no row has the id \"0006\"",
-        "5 faults (1 id, 1 order, 2 genre, 1 missing); 5 rows, test.csv has 6",
+        "5 at fault (1 id, 1 order, 2 genre, 1 missing); 5 rows, test.csv has 6",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -226,16 +226,6 @@ impl MessyMashup {
     }
 }
 
-/// "a, b, c, d, e and 7 more": the first five of many names, for messages.
-fn first_five(names: &[String]) -> String {
-    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > 5 {
-        format!("{shown} and {} more", names.len() - 5)
-    } else {
-        shown
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,12 +246,5 @@ mod tests {
         ] {
             assert_eq!(recording(id), expected, "{id}");
         }
-    }
-
-    #[test]
-    fn five_names_are_enough() {
-        let names: Vec<String> = (0..7).map(|i| format!("s{i}")).collect();
-        assert_eq!(first_five(&names), "s0, s1, s2, s3, s4 and 2 more");
-        assert_eq!(first_five(&names[..2]), "s0, s1");
     }
 }

@@ -34,7 +34,8 @@ use crate::{Error, Result, atomic};
 
 const CONFIG: &str = "config.toml";
 const DATA: &str = "data.json";
-const SPLIT: &str = "split.json";
+/// Which songs and noise trained a model: in its run, and beside a model that left its run.
+pub const SPLIT: &str = "split.json";
 const ENVIRONMENT: &str = "environment.json";
 const METRICS: &str = "metrics.jsonl";
 const LOCK: &str = "lock";

@@ -7,7 +7,8 @@ use anyhow::Result;
 use messymash::Error;
 use messymash::tag::{Change, Changes, Edit, State, Tags, hands_off};
 
-use super::{Args, found, is_full};
+use super::Args;
+use super::library::{found, is_full};
 use crate::input::printable_line;
 use crate::progress::Progress;
 use crate::{Outcome, interrupt};

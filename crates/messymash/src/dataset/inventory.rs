@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::facts::{Facts, KnownFacts};
 use super::problems::{Looked, Problem, ProblemKind, Role, SILENT_DB, problems, unlisted_mashups};
-use super::{MessyMashup, Stamp, Stem, first_five};
+use super::{MessyMashup, Stamp, Stem};
+use crate::error::first_five;
 use crate::{Error, Result};
 
 /// Files a thread decodes between two words about progress.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use super::{DatasetOptions, Mashup, MessyMashup, NoiseClip, Song, Stem, first_five, test_set};
+use super::{DatasetOptions, Mashup, MessyMashup, NoiseClip, Song, Stem, test_set};
+use crate::error::first_five;
 use crate::{Error, Result};
 
 /// Levels searched below a root: `/kaggle/input/competitions/<name>/messy_mashup/` needs four.

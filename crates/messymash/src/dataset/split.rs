@@ -5,7 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::{MessyMashup, first_five, recording};
+use super::{MessyMashup, recording};
+use crate::error::first_five;
 use crate::random::{Random, purpose};
 use crate::{Error, Result, atomic};
 

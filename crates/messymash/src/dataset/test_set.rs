@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::Mashup;
 use super::scan::{self, columns, csv_error, dataset};
-use super::{Mashup, first_five};
+use crate::error::first_five;
 use crate::{Error, Result};
 
 /// The rows of a `test.csv`: what a submission has to answer.
