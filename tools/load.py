@@ -1,8 +1,9 @@
 """Load on the service, and on the same model behind FastAPI and transformers: requests a second, latencies, refusals, memory.
 
-load.py PROGRAM [--seconds 10] [--clients 1 8 64 200] [--soak 10000] [--sound FILE] [--no-peer]
+load.py PROGRAM [--seconds 10] [--rounds 3] [--clients 1 8 64 200] [--soak 10000] [--sound FILE] [--no-peer]
 
-Prints a markdown table. Both hear the first window of the same file (`windows=first`, which is what transformers hears), one
+Prints a markdown table: medians of the rounds, in each of which both servers take their turn. Both must give the same
+scores, and hear the first window of the same file (`windows=first`, which is what transformers hears), one
 server at a time, on loopback. A client sends its next request as soon as it has its answer; one that is refused (429) waits as
 long as Retry-After says. Run it with the Python that has the packages of requirements-reference.txt (make load), on a machine
 that does nothing else.
@@ -10,8 +11,10 @@ that does nothing else.
 
 import argparse
 import asyncio
+import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -55,7 +58,7 @@ class Server:
     async def is_ready(self):
         try:
             connection = await Connection.open(self.port)
-            status, _, _ = await connection.ask(b"GET /readyz HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n")
+            status, *_ = await connection.ask(b"GET /readyz HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n")
             connection.close()
             return status == 200
         except OSError:
@@ -79,16 +82,16 @@ class Connection:
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     async def ask(self, request):
-        """Status, headers, and whether the connection can be used again; OSError if it ends first."""
+        """Status, headers, body, and whether the connection can be used again; OSError if it ends first."""
         try:
             self.writer.write(request)
             await self.writer.drain()
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-            await self.reader.readexactly(int(headers.get("content-length", 0)))
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
         except asyncio.IncompleteReadError as error:
             raise ConnectionResetError("the connection ended") from error
-        return int(head.split(" ")[1]), headers, headers.get("connection") != "close"
+        return int(head.split(" ")[1]), headers, body, headers.get("connection") != "close"
 
     def close(self):
         self.writer.close()
@@ -105,7 +108,7 @@ async def client(port, request, tally, goes_on):
         began = time.monotonic()
         try:
             connection = connection or await Connection.open(port)
-            status, headers, usable = await asyncio.wait_for(connection.ask(request), PATIENCE)
+            status, headers, _, usable = await asyncio.wait_for(connection.ask(request), PATIENCE)
         except (OSError, asyncio.TimeoutError):
             tally.failed += 1
             connection = None
@@ -141,28 +144,40 @@ async def load(server, request, clients, goes_on):
     return tally, time.monotonic() - began
 
 
+async def answer(port, request):
+    """The scores by label that a server gives."""
+    connection = await Connection.open(port)
+    status, _, body, _ = await connection.ask(request)
+    connection.close()
+    if status != 200:
+        sys.exit(f"status {status}: {body[:200]}")
+    return {one["label"]: one["score"] for one in json.loads(body)}
+
+
 def percentile(sorted_values, share):
     return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))] if sorted_values else float("nan")
 
 
-def row(name, clients, tally, seconds):
+def figures(tally, seconds):
+    """Requests a second, three latencies in ms, refused, failed, memory in MiB."""
     values = sorted(tally.latencies)
-    p50, p95, p99 = (f"{1000 * percentile(values, share):.0f}" for share in (0.50, 0.95, 0.99))
-    rate = len(values) / seconds
-    print(f"| {name} | {clients} | {rate:.1f} | {p50} | {p95} | {p99} | {tally.refused} | {tally.failed} | {tally.peak:.0f} |", flush=True)
+    latencies = [1000 * percentile(values, share) for share in (0.50, 0.95, 0.99)]
+    return [len(values) / seconds, *latencies, tally.refused, tally.failed, tally.peak]
 
 
-def measure(name, server, request, options):
+def measure(server, request, options):
+    """The figures of each number of clients."""
     asyncio.run(load(server, request, 2, lambda tally: len(tally.latencies) + tally.failed < 8))  # warm
     for clients in options.clients:
         until = time.monotonic() + options.seconds
-        row(name, clients, *asyncio.run(load(server, request, clients, lambda _: time.monotonic() < until)))
+        yield clients, figures(*asyncio.run(load(server, request, clients, lambda _: time.monotonic() < until)))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 200])
     parser.add_argument("--soak", type=int, default=10_000, help="requests of the test of flatness; 0 leaves it out")
     parser.add_argument("--sound", type=Path, default=ROOT / "samples" / "metal.flac")
@@ -172,20 +187,29 @@ def main():
     head = f"POST /predict?windows=first HTTP/1.1\r\nHost: load\r\nContent-Type: audio/flac\r\nContent-Length: {len(body)}\r\n\r\n"
     request = head.encode() + body
 
-    print("| server | clients | requests/s | p50 ms | p95 ms | p99 ms | refused (429) | failed | memory MiB |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
-    port = free_port()
-    ours = [options.program, "serve", "--port", str(port), "--model", MODEL]
-    with Server(ours, port) as server:
-        measure("messymash", server, request, options)
+    ours = [options.program, "serve", "--model", MODEL, "--port"]
+    servers = {"messymash": ours}
     if not options.no_peer:
-        port = free_port()
-        with Server([sys.executable, ROOT / "tools" / "load_peer.py", MODEL, str(port)], port) as server:
-            measure("FastAPI + transformers", server, request, options)
+        servers["FastAPI + transformers"] = [sys.executable, ROOT / "tools" / "load_peer.py", MODEL]
+    measured, answers = {}, []
+    for _ in range(options.rounds):
+        for name, command in servers.items():
+            port = free_port()
+            with Server([*command, str(port)], port) as server:
+                answers.append(asyncio.run(answer(port, request)))
+                difference = max(abs(answers[0][label] - score) for label, score in answers[-1].items())
+                if difference > 1e-3:
+                    sys.exit(f"{name} answers something else: {answers[-1]}, not {answers[0]}")
+                for clients, found in measure(server, request, options):
+                    measured.setdefault((name, clients), []).append(found)
+    print("| server | clients | requests/s | p50 ms | p95 ms | p99 ms | refused (429) | failed | memory MiB |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for (name, clients), rounds in measured.items():
+        rate, *others = (statistics.median(column) for column in zip(*rounds))
+        print(f"| {name} | {clients} | {rate:.1f} | {' | '.join(f'{x:.0f}' for x in others)} |", flush=True)
     if options.soak:
         port = free_port()
-        ours[3] = str(port)
-        with Server(ours, port) as server:
+        with Server([*ours, str(port)], port) as server:
             # A tenth first: what is kept for later is kept by then.
             for part in (options.soak // 10, options.soak):
                 asyncio.run(load(server, request, 8, lambda tally: len(tally.latencies) < part))
