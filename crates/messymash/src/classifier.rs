@@ -14,7 +14,7 @@ use std::sync::mpsc::sync_channel;
 pub use self::look::Look;
 pub use self::stream::StreamClassifier;
 pub use self::timeline::{Segment, timeline};
-use self::windows::{Window, WindowSource};
+use self::windows::{BEYOND_FIRST_SECONDS, Window, WindowSource};
 use crate::ast::config::Quantization;
 use crate::ast::{Inference, Precision, Workspace};
 use crate::audio::{AudioLimits, AudioStream};
@@ -71,7 +71,7 @@ pub struct WindowPredictions {
 /// What a sound is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Predictions {
-    /// How much was decoded, seconds.
+    /// How long the sound is, seconds; with [`Windows::First`] no more than the window.
     pub seconds: f64,
     /// All labels, by falling score: the mean of the windows' scores.
     pub predictions: Vec<Prediction>,
@@ -121,7 +121,8 @@ pub enum Windows {
         /// Seconds from one window's start to the next, at least 0.1.
         hop: f64,
     },
-    /// Only the first window, short sound padded with zeros: exactly what `transformers` hears.
+    /// Only the first window, short sound padded with zeros: exactly what `transformers` hears. Two seconds more are decoded, the
+    /// rest of the sound is not: no limit counts it, and warnings do not tell of it.
     First,
 }
 
@@ -355,7 +356,7 @@ impl Classifier {
             num_mel_bins: config.num_mel_bins,
             max_length: config.max_length,
             sampling_rate: extractor.sampling_rate,
-            window_seconds: extractor.window_samples() as f64 / f64::from(extractor.sampling_rate),
+            window_seconds: extractor.window_seconds(),
             card: self.loaded.card.clone(),
         }
     }
@@ -401,6 +402,10 @@ impl Classifier {
     ) -> Result<Heard> {
         let rate = self.extractor().sampling_rate;
         let threads = rayon::current_num_threads();
+        let stream = match options.windows {
+            Windows::First => stream.first(self.extractor().window_seconds() + BEYOND_FIRST_SECONDS),
+            Windows::All { .. } => stream,
+        };
         let stream = stream.resampled(rate)?;
         let stream = if threads > 1 { stream.ahead() } else { stream };
         let mut source = WindowSource::new(stream, self.extractor().window_samples(), options)?;
@@ -444,7 +449,7 @@ impl Classifier {
         warnings.extend(short_clip(seconds));
         Ok(Heard {
             windows,
-            seconds,
+            seconds: self.heard_of(seconds, options.windows),
             warnings,
         })
     }
@@ -474,6 +479,14 @@ impl Classifier {
             start: window.start,
             end: window.end,
             predictions: self.ranked(scores),
+        }
+    }
+
+    /// How much is heard of so many seconds.
+    fn heard_of(&self, seconds: f64, windows: Windows) -> f64 {
+        match windows {
+            Windows::All { .. } => seconds,
+            Windows::First => seconds.min(self.extractor().window_seconds()),
         }
     }
 
