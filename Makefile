@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check check-events check-tags check-python check-cluster check-clients check-page package load deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
+.PHONY: test check check-events check-tags check-python check-cluster check-clients check-page check-docker package load deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -41,6 +41,9 @@ load:            ## the service under load, beside FastAPI and transformers, on 
 check-page:      ## the page of `serve`, driven in Debian's chromium; pictures in tools/page/screenshots (see docs/page.md)
 	cargo build --release
 	tools/check_page.sh
+
+check-docker:    ## the Dockerfile's steps without Docker: a static program that serves from an empty root; compiles everything anew
+	tools/check_docker.sh
 
 reference:       ## live parity with transformers and PyTorch; installs 3 GB of packages into target/ (see docs/parity.md)
 	cargo build --release

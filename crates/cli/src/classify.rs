@@ -38,7 +38,7 @@ pub struct Args {
     /// Also show how the genre changes over the file (text only; json and jsonl always tell it)
     #[arg(long)]
     timeline: bool,
-    /// Refuse files longer than this. Left out: no limit
+    /// Refuse files of which more than this would be decoded. Left out: no limit
     #[arg(long, value_name = "SECONDS")]
     max_seconds: Option<f64>,
     #[command(flatten)]

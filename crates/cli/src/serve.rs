@@ -106,8 +106,9 @@ impl Service {
 
     /// Sound that a window hears.
     pub fn window_seconds(&self) -> f64 {
-        let extractor = self.classifier.get().map(Classifier::extractor);
-        extractor.map_or(0.0, |e| e.window_samples() as f64 / f64::from(e.sampling_rate))
+        self.classifier
+            .get()
+            .map_or(0.0, |classifier| classifier.extractor().window_seconds())
     }
 }
 

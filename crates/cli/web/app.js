@@ -178,6 +178,7 @@ async function lengthOf(file) {
 const sounds = [];
 let current = null;
 let working = false;
+const pending = ({ state }) => state === "waiting" || state === "working";
 
 function add(files) {
   const fresh = [...files].map((file) => ({ file, name: file.name || "recording", state: "waiting", text: "Waiting", share: null }));
@@ -240,17 +241,15 @@ function select(sound) {
 /** Shows what changed about a sound: its row, and the room below if it is the one that is looked at. */
 function draw(sound) {
   drawRow(sound);
-  const busy = sounds.some(({ state }) => state === "waiting" || state === "working");
   show("batch", sounds.length > 1);
-  show("cancel-all", busy);
+  show("cancel-all", sounds.some(pending));
   $("intake").classList.toggle("small", sounds.length > 0);
   if (sound !== current) return;
-  const pending = sound.state === "waiting" || sound.state === "working";
-  const arrived = !microphone && $("answer").hidden && $("failure").hidden && !pending;
-  show("work", pending);
+  const arrived = !microphone && $("answer").hidden && $("failure").hidden && !pending(sound);
+  show("work", pending(sound));
   show("failure", sound.state === "failed");
   show("answer", sound.state === "done");
-  if (pending) {
+  if (pending(sound)) {
     leave();
     $("work-name").textContent = sound.name;
     $("work-text").textContent = sound.text;
@@ -603,6 +602,8 @@ async function closer() {
 // ---- what the model sees -----------------------------------------------------------------------------------------
 
 let looking = null;
+/** What stands under a picture from the beginning. */
+const HOW_TO_READ = $("seen-text").textContent;
 
 /** Brings the spectrogram of the window at the playhead, and what was attended to, if that is wanted. */
 function look(asked = false) {
@@ -651,7 +652,7 @@ async function bring(mine, window) {
     show("spectrogram", true);
     show("show-picture", false);
     if (!attends()) {
-      $("seen-text").textContent = "Time runs to the right, bass is at the bottom, treble at the top; bright is loud.";
+      $("seen-text").textContent = HOW_TO_READ;
       return show("attention", false);
     }
     // Asked for meanwhile: that request draws it.
@@ -670,7 +671,7 @@ async function bring(mine, window) {
 }
 
 /** What was attended to stays bright, the rest is dimmed: from the tenth of the patches that got least to the few that got
- * most, since one that got far more than all others would leave everything else in the dark. */
+ * most, since one that got far more than all others would leave everything else in the dark; by the root for the same reason. */
 function drawAttention({ start, end, rows, columns, values }) {
   const canvas = $("attention");
   const pen = Object.assign(canvas, { width: columns, height: rows }).getContext("2d");
@@ -680,7 +681,7 @@ function drawAttention({ start, end, rows, columns, values }) {
   values.forEach((value, place) => {
     const row = rows - 1 - Math.floor(place / columns);
     const light = Math.min(1, Math.max(0, (value - low) / Math.max(high - low, 1e-9)));
-    pixels.data[4 * (row * columns + (place % columns)) + 3] = Math.round(215 * (1 - light));
+    pixels.data[4 * (row * columns + (place % columns)) + 3] = Math.round(205 * (1 - Math.sqrt(light)));
   });
   pen.putImageData(pixels, 0, 0);
   show("attention", true);
@@ -746,12 +747,14 @@ async function startRecording() {
     $("record-done").focus();
   } catch (error) {
     stopRecording();
-    const denied = error.name === "NotAllowedError" ? "The microphone may not be used. Allow it in the browser's address bar, then try again." : null;
-    const missing = error.name === "NotFoundError" ? "No microphone was found." : null;
+    const known = {
+      NotAllowedError: "The microphone may not be used. Allow it in the browser's address bar, then try again.",
+      NotFoundError: "No microphone was found.",
+    };
     show("recorder", true);
     show("record-done", false);
     $("recorded").textContent = "";
-    $("recorder-hint").textContent = denied ?? missing ?? sentence(error.message);
+    $("recorder-hint").textContent = known[error.name] ?? sentence(error.message);
     announce($("recorder-hint").textContent);
   }
 }
@@ -873,7 +876,7 @@ function listen() {
 
   $("cancel").onclick = () => cancel(current);
   $("again").onclick = () => again(current);
-  $("cancel-all").onclick = () => sounds.filter(({ state }) => state === "waiting" || state === "working").forEach(cancel);
+  $("cancel-all").onclick = () => sounds.filter(pending).forEach(cancel);
   $("clear").onclick = () => {
     sounds.splice(0).forEach(({ stop }) => stop?.abort());
     current = null;
@@ -907,8 +910,9 @@ function listen() {
     currentTarget.setAttribute("aria-pressed", currentTarget.getAttribute("aria-pressed") !== "true");
     look(true);
   };
-  new ResizeObserver(() => { if (view) { drawWave(); drawRiver(); } }).observe($("track"));
-  matchMedia("(prefers-color-scheme: dark)").onchange = () => { if (view) { drawWave(); drawRiver(); } };
+  const redraw = () => { if (view) { drawWave(); drawRiver(); } };
+  new ResizeObserver(redraw).observe($("track"));
+  matchMedia("(prefers-color-scheme: dark)").onchange = redraw;
 
   $("one-json").onclick = () => saveJson(stem(current.name), record(current));
   $("one-csv").onclick = () => saveCsv(stem(current.name), [current]);

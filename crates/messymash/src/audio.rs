@@ -224,8 +224,9 @@ pub struct AudioStream {
     resampler: Option<Resampler>,
     source_rate: u32,
     sample_rate: u32,
-    /// Frames taken from the source.
+    /// Frames taken from the source, and how many may be.
     frames: u64,
+    most: Option<u64>,
     /// The source's frames as they came, reused from block to block.
     interleaved: Vec<f32>,
     /// Mono samples at the source's rate, reused from block to block.
@@ -288,6 +289,7 @@ impl AudioStream {
             source_rate: sample_rate,
             sample_rate,
             frames: 0,
+            most: None,
             interleaved: Vec::new(),
             mono: Vec::new(),
             ready: Vec::new(),
@@ -318,6 +320,13 @@ impl AudioStream {
             },
             other => other,
         };
+        self
+    }
+
+    /// Ends the stream after `seconds`, as if the sound did: what follows is not decoded, counts against no limit, and no
+    /// warning tells of it.
+    pub fn first(mut self, seconds: f64) -> Self {
+        self.most = Some((seconds * f64::from(self.source_rate)).ceil() as u64);
         self
     }
 
@@ -394,7 +403,9 @@ impl AudioStream {
             watch()?;
         }
         self.mono.clear();
+        let left = self.most.map_or(u64::MAX, |most| most - self.frames);
         let channels = match &mut self.source {
+            _ if left == 0 => None,
             Source::File(decoder) => decoder.next_frames(&mut self.interleaved)?,
             Source::Ahead(ahead) => ahead.next_frames(&mut self.interleaved)?,
             Source::Memory { samples, position } => {
@@ -407,7 +418,9 @@ impl AudioStream {
         };
         match channels {
             Some(channels) => {
-                self.frames += (self.interleaved.len() / channels) as u64;
+                let frames = ((self.interleaved.len() / channels) as u64).min(left);
+                self.interleaved.truncate(frames as usize * channels);
+                self.frames += frames;
                 self.limits.check_frames(self.frames, self.source_rate)?;
                 self.mixdown.push(&mut self.interleaved, channels, &mut self.mono);
             }
@@ -415,6 +428,8 @@ impl AudioStream {
                 self.ended = true;
                 self.mixdown.finish(&mut self.mono);
                 self.warnings.extend(match &self.source {
+                    // What is wrong with a file is known at its end.
+                    _ if left == 0 => Vec::new(),
                     Source::File(decoder) => decoder.warnings(),
                     Source::Ahead(ahead) => ahead.warnings(),
                     Source::Memory { .. } => Vec::new(),

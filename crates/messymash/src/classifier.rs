@@ -17,7 +17,7 @@ pub use self::options::{ClassifyOptions, ScoreFunction, Tail, Windows};
 pub use self::predictions::{Prediction, Predictions, WindowPredictions};
 pub use self::stream::StreamClassifier;
 pub use self::timeline::{Segment, timeline};
-use self::windows::{Window, WindowSource};
+use self::windows::{BEYOND_FIRST_SECONDS, Window, WindowSource};
 use crate::ast::config::Quantization;
 use crate::ast::{Inference, Precision, Workspace};
 use crate::audio::AudioStream;
@@ -214,7 +214,7 @@ impl Classifier {
             num_mel_bins: config.num_mel_bins,
             max_length: config.max_length,
             sampling_rate: extractor.sampling_rate,
-            window_seconds: extractor.window_samples() as f64 / f64::from(extractor.sampling_rate),
+            window_seconds: extractor.window_seconds(),
             card: self.loaded.card.clone(),
         }
     }
@@ -260,6 +260,10 @@ impl Classifier {
     ) -> Result<Heard> {
         let rate = self.extractor().sampling_rate;
         let threads = rayon::current_num_threads();
+        let stream = match options.windows {
+            Windows::First => stream.first(self.extractor().window_seconds() + BEYOND_FIRST_SECONDS),
+            Windows::All { .. } => stream,
+        };
         let stream = stream.resampled(rate)?;
         let stream = if threads > 1 { stream.ahead() } else { stream };
         let mut source = WindowSource::new(stream, self.extractor().window_samples(), options)?;
@@ -303,7 +307,7 @@ impl Classifier {
         warnings.extend(short_clip(seconds));
         Ok(Heard {
             windows,
-            seconds,
+            seconds: self.heard_of(seconds, options.windows),
             warnings,
         })
     }
@@ -333,6 +337,14 @@ impl Classifier {
             start: window.start,
             end: window.end,
             predictions: self.ranked(scores),
+        }
+    }
+
+    /// How much is heard of so many seconds.
+    fn heard_of(&self, seconds: f64, windows: Windows) -> f64 {
+        match windows {
+            Windows::All { .. } => seconds,
+            Windows::First => seconds.min(self.extractor().window_seconds()),
         }
     }
 

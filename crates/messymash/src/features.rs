@@ -200,6 +200,11 @@ impl FeatureExtractor {
             .saturating_add(shifts.saturating_mul(self.fbank.frame_shift()))
     }
 
+    /// The same in seconds.
+    pub fn window_seconds(&self) -> f64 {
+        self.window_samples() as f64 / f64::from(self.sampling_rate)
+    }
+
     /// The model's input, `[max_length, num_mel_bins]` row-major. Samples are mono at `sampling_rate`, nominally in
     /// [-1, 1]. Longer sound is cut, shorter is padded with zeros, before normalising.
     ///

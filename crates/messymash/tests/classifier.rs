@@ -47,6 +47,73 @@ fn first() -> ClassifyOptions {
     }
 }
 
+#[test]
+fn of_the_first_window_alone_no_more_is_decoded_than_it_needs() {
+    let classifier = small();
+    let rate = 44_100;
+    // Two channels that cancel each other until long after the window.
+    let left = hiss(9, 20 * rate, 0.3);
+    let frames = left.iter().enumerate();
+    let frames: Vec<f32> = frames
+        .flat_map(|(n, &l)| [l, if n < 5 * rate { -l } else { l }])
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.wav");
+    let spec = hound::WavSpec {
+        channels: 2,
+        sample_rate: rate as u32,
+        bits_per_sample: 32,
+        sample_format: hound::SampleFormat::Float,
+    };
+    let mut writer = hound::WavWriter::create(&path, spec).unwrap();
+    frames.iter().for_each(|&x| writer.write_sample(x).unwrap());
+    writer.finalize().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let hear = |bytes: &[u8], windows, max_seconds| {
+        let limits = AudioLimits {
+            max_seconds,
+            ..AudioLimits::default()
+        };
+        let options = ClassifyOptions {
+            windows,
+            ..all(3600.0)
+        };
+        let stream = AudioStream::from_bytes(bytes, &limits)?;
+        classifier.classify_stream(stream, &options, &mut |_| Ok(()))
+    };
+    let whole = hear(&bytes, Windows::All { hop: 3600.0 }, None).unwrap();
+    let seconds = WINDOW as f64 / f64::from(RATE);
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            // A limit that the sound exceeds, and what is decoded does not; and a file that is cut off where nobody listens.
+            for (bytes, limit) in [(&bytes[..], Some(3.0)), (&bytes[..bytes.len() / 2], None)] {
+                let first = hear(bytes, Windows::First, limit).unwrap();
+                assert_eq!(first.windows, whole.windows[..1]);
+                assert_eq!((first.seconds, &first.warnings), (seconds, &whole.warnings));
+            }
+            let short = hear(&bytes, Windows::First, Some(2.0));
+            assert!(matches!(short, Err(Error::TooLong { .. })));
+            let all = hear(&bytes, Windows::All { hop: 3600.0 }, Some(3.0));
+            assert!(matches!(all, Err(Error::TooLong { .. })));
+        });
+    }
+    // A sound that ends before a window does is as long as it is.
+    let frame = 2 * size_of::<f32>();
+    let header = bytes.len() - frames.len() * size_of::<f32>();
+    let short = hear(&bytes[..header + rate / 10 * frame], Windows::First, None).unwrap();
+    assert_eq!(short.seconds, 0.1);
+    assert!(
+        short
+            .warnings
+            .iter()
+            .any(|warning| warning.code == "truncated_file")
+    );
+}
+
 /// Scores by class index, straight from the model as it is trained.
 fn scores_of(window: &[f32]) -> Vec<f32> {
     let checkpoint = Checkpoint::load(&golden()).unwrap();
@@ -97,8 +164,8 @@ fn the_first_window_is_what_transformers_hears() {
         let expected = scores_of(&sound[..length]);
         assert_close(&by_label(&classifier, &heard.predictions), &expected);
         assert_eq!(heard.windows.len(), 1);
-        // The rest is not heard, but how long the sound is is told all the same.
-        assert!((heard.seconds - length as f64 / f64::from(RATE)).abs() < 1e-9);
+        // The rest is not even decoded.
+        assert_eq!(heard.seconds, length.min(WINDOW) as f64 / f64::from(RATE));
     }
 }
 

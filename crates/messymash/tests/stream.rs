@@ -177,6 +177,7 @@ fn first_window_only_and_limits() {
     let stream = StreamClassifier::new(&classifier, 16_000, 1, &first).unwrap();
     let (windows, end) = pushed(stream, &samples, &[1000]);
     assert_eq!((&windows, end.predictions), (&whole.windows, whole.predictions));
+    assert_eq!(end.seconds, whole.seconds);
 
     assert!(StreamClassifier::new(&classifier, 0, 1, &first).is_err());
     assert!(StreamClassifier::new(&classifier, 16_000, 0, &first).is_err());

@@ -1,10 +1,12 @@
 //! The accept loop: a bounded number of connections, each with timers, and how they all end.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,12 +20,17 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use super::Service;
+use super::errors::{Kind, Problem};
+use super::routes::token;
 
 /// Head of a request, and room to read in: as much as one connection takes without a body.
 const READ_BUFFER: usize = 64 << 10;
 
 /// How long connections may take to end once the work is done, where the time for the work leaves no more.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A client that has closed its side, and to whom nothing was written for so long, has left.
+const UNTOLD: Duration = Duration::from_secs(1);
 
 /// A pause after the system had no descriptor to give.
 const BREATH: Duration = Duration::from_millis(100);
@@ -32,6 +39,7 @@ const BREATH: Duration = Duration::from_millis(100);
 pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: impl Future<Output = ()>) {
     let (goodbye, going) = watch::channel(false);
     let places = Arc::new(Semaphore::new(usize::from(service.limits.max_connections)));
+    let clients = Arc::new(Clients::default());
     let mut connections = JoinSet::new();
     let drained = async {
         stop.await;
@@ -57,14 +65,18 @@ pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: impl Futu
             next = next => next,
             Some(_) = connections.join_next() => continue,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             // Out of descriptors, or a client that is gone already: neither is a reason to end.
             sleep(BREATH).await;
             continue;
         };
+        let Some(seat) = clients.seat(peer.ip(), service.limits.max_connections_per_address) else {
+            refuse(&service, stream);
+            continue;
+        };
         let (service, going) = (service.clone(), going.clone());
         connections.spawn(async move {
-            let _place = place;
+            let _held = (place, seat);
             service.metrics.connections.fetch_add(1, Ordering::Relaxed);
             connection(&service, stream, going).await;
             service.metrics.connections.fetch_sub(1, Ordering::Relaxed);
@@ -76,9 +88,76 @@ pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: impl Futu
     let _ = timeout_at(until.max(Instant::now() + FAREWELL), all).await;
 }
 
+/// How many connections each client has.
+#[derive(Default)]
+struct Clients(Mutex<HashMap<IpAddr, u16>>);
+
+/// One connection of a client, while it lasts.
+struct Seat(Arc<Clients>, IpAddr);
+
+impl Clients {
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, u16>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` where the client has as many as it may.
+    fn seat(self: &Arc<Self>, address: IpAddr, most: Option<u16>) -> Option<Seat> {
+        let client = client(address);
+        let mut counts = self.counts();
+        let count = counts.entry(client).or_default();
+        if most.is_some_and(|most| *count >= most) {
+            return None;
+        }
+        *count += 1;
+        Some(Seat(self.clone(), client))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts();
+        if let Some(count) = counts.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.1);
+            }
+        }
+    }
+}
+
+/// What counts as one client: its address, or in IPv6 the network it was given, of which it may use every address.
+fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
+/// Says why, as far as that can be done without waiting, and closes.
+fn refuse(service: &Service, stream: TcpStream) {
+    let message = "There are as many connections from your address as there may be. Please close some.";
+    let problem = Problem::new(Kind::Overloaded, message);
+    let id = token();
+    let body = problem.value(&id).to_string();
+    let answer = format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\n\
+         x-request-id: {id}\r\nconnection: close\r\n\r\n{body}",
+        problem.status(),
+        body.len()
+    );
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write_all(answer.as_bytes());
+    }
+    service
+        .metrics
+        .answered("other", problem.status().as_u16(), Duration::ZERO);
+}
+
 async fn connection(service: &Arc<Service>, stream: TcpStream, mut going: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
-    let stream = Patient::new(stream, service.limits.idle_timeout());
+    let (stream, told) = (Arc::new(stream), Arc::new(AtomicU64::new(0)));
+    let left = left(&stream, &told);
+    let stream = Patient::new(stream.clone(), told.clone(), service.limits.idle_timeout());
     let asked = AtomicBool::new(false);
     let answer = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
@@ -94,6 +173,7 @@ async fn connection(service: &Arc<Service>, stream: TcpStream, mut going: watch:
     tokio::select! {
         // What went wrong with a connection is its client's affair.
         _ = connection.as_mut() => return,
+        () = left => return,
         _ = going.wait_for(|going| *going) => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -104,27 +184,72 @@ async fn connection(service: &Arc<Service>, stream: TcpStream, mut going: watch:
     }
 }
 
+/// Ends when the client has left. hyper notices that by itself, unless the client has sent its next request already: then it does
+/// not read on, and what is at work would go on for nobody.
+async fn left(stream: &TcpStream, told: &AtomicU64) {
+    closed(stream).await;
+    loop {
+        let before = told.load(Ordering::Relaxed);
+        sleep(UNTOLD).await;
+        if told.load(Ordering::Relaxed) == before {
+            return;
+        }
+    }
+}
+
+/// Waits until the client has closed its side, whether or not all that it sent was read.
+#[cfg(target_os = "linux")]
+async fn closed(stream: &TcpStream) {
+    // The one interest that is not woken by what can be read as well; urgent data is never announced here.
+    while let Ok(ready) = stream.ready(tokio::io::Interest::PRIORITY).await {
+        if ready.is_read_closed() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    std::future::pending().await
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn closed(_: &TcpStream) {
+    std::future::pending().await
+}
+
 /// A connection that ends when its client does not read what is written for too long.
 struct Patient {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
+    /// Bytes written.
+    told: Arc<AtomicU64>,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    fn new(stream: TcpStream, patience: Duration) -> Self {
+    fn new(stream: Arc<TcpStream>, told: Arc<AtomicU64>, patience: Duration) -> Self {
         Self {
             stream,
+            told,
             patience,
             waiting: None,
         }
     }
 
-    /// `written`, or an error if that has been pending for too long.
-    fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.waiting = None;
-            return written;
+    /// Writes as soon as there is room, or gives an error if there has been none for too long.
+    fn poll_writing(
+        &mut self,
+        context: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        while self.stream.poll_write_ready(context)?.is_ready() {
+            match write(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => {
+                    self.waiting = None;
+                    self.told
+                        .fetch_add(*written.as_ref().unwrap_or(&0) as u64, Ordering::Relaxed);
+                    return Poll::Ready(written);
+                }
+            }
         }
         let until = Instant::now() + self.patience;
         let waiting = self
@@ -137,11 +262,20 @@ impl Patient {
 
 impl AsyncRead for Patient {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            match self.stream.try_read(buffer.initialize_unfilled()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    buffer.advance(read?);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
     }
 }
 
@@ -151,8 +285,7 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, data);
-        self.in_time(context, written)
+        self.poll_writing(context, |stream| stream.try_write(data))
     }
 
     fn poll_write_vectored(
@@ -160,19 +293,46 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, data);
-        self.in_time(context, written)
+        self.poll_writing(context, |stream| stream.try_write_vectored(data))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    /// The stream is closed when it is dropped, which comes next.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_an_address_or_the_network_it_was_given() {
+        let of = |address: &str| client(address.parse().unwrap());
+        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+        assert_ne!(of("192.0.2.8"), of("192.0.2.7"));
+        assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:3::3"), of("2001:db8:1:2::3"));
+    }
+
+    #[test]
+    fn seats_are_free_again_and_nothing_is_kept_of_who_has_none() {
+        let clients = Arc::new(Clients::default());
+        let seat = |last: u8| clients.seat([192, 0, 2, last].into(), Some(2));
+        let (first, second) = (seat(1), seat(1));
+        assert!(first.is_some() && second.is_some());
+        assert!(seat(1).is_none() && seat(2).is_some());
+        drop(first);
+        assert!(seat(1).is_some());
+        drop(second);
+        assert!(clients.counts().is_empty());
     }
 }

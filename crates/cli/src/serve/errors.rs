@@ -68,7 +68,7 @@ impl Kind {
             Kind::AudioTooLong => (
                 413,
                 "audio_too_long",
-                "there is more sound in the body than the limit; `windows=first` does not help",
+                "there is more sound in the body than the limit; with `windows=first` only its first seconds count",
             ),
             Kind::UnsupportedMedia => (
                 415,

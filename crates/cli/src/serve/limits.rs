@@ -29,6 +29,10 @@ pub struct Limits {
     /// Open connections; further ones wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
+    /// Open connections of one address (in IPv6 of one /64 network); further ones are refused with 429. Left out: no limit, as it must be
+    /// behind a proxy, from which all connections come
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_connections_per_address: Option<u16>,
     /// Longest wait for the head of a request, also between two of one connection, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
     header_timeout: f64,

@@ -16,7 +16,8 @@ pub enum Windows {
         /// Seconds from one window's start to the next, at least 0.1.
         hop: f64,
     },
-    /// Only the first window, short sound padded with zeros: exactly what `transformers` hears.
+    /// Only the first window, short sound padded with zeros: exactly what `transformers` hears. Two seconds more are decoded, the
+    /// rest of the sound is not: no limit counts it, and warnings do not tell of it.
     First,
 }
 

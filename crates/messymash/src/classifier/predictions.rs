@@ -28,7 +28,7 @@ pub struct WindowPredictions {
 /// What a sound is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Predictions {
-    /// How much was decoded, seconds.
+    /// How long the sound is, seconds; with [`Windows::First`](super::Windows::First) no more than the window.
     pub seconds: f64,
     /// All labels, by falling score: the mean of the windows' scores.
     pub predictions: Vec<Prediction>,

@@ -141,7 +141,7 @@ impl<C: Borrow<Classifier>> StreamClassifier<C> {
         let count = self.heard.max(1) as f32;
         let kinds = classifier.detector().map(|_| self.kinds.map(|sum| sum / count));
         Ok(Predictions {
-            seconds,
+            seconds: classifier.heard_of(seconds, self.windows),
             verdict: classifier.verdict((&predictions, self.function), kinds, &warnings),
             predictions,
             windows,

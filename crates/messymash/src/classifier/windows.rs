@@ -10,6 +10,10 @@ const LEAST_NEW_SECONDS: f64 = 0.5;
 /// Samples of one frame.
 pub(super) const LEAST_SAMPLES: usize = 400;
 
+/// What is decoded beyond the first window where only that is heard, in seconds: its samples are those of the whole sound only
+/// if mixing down (which decides about a second at once) and resampling have seen what follows.
+pub(super) const BEYOND_FIRST_SECONDS: f64 = 2.0;
+
 /// A piece of sound at the model's rate.
 pub(super) struct Window {
     /// As many as a window has, or fewer if the model is to pad.
@@ -161,7 +165,7 @@ impl WindowSource {
         }
         if let Some(window) = self.cutter.next_full() {
             if self.windows == Windows::First {
-                // The rest is decoded all the same: how long the sound is, and whether the file is whole, is part of the answer.
+                // What is odd about a sound is known at the stream's end, which is near.
                 self.drain_rest()?;
             }
             return Ok(Some(window));

@@ -159,7 +159,7 @@ class Classifier:
         `windows`: "all" hears the whole sound in windows `hop` seconds apart and takes the mean of their scores; "first" hears
         only the first ten seconds, padded with zeros, exactly as `transformers` does. `tail`: what fills the last window.
         `timeline`: a `Classification` with the answer for each window, instead of the list.
-        `max_seconds`: longer sound is a `TooLongError`. `on_error`: for several sounds, "return" puts the exception in place of
+        `max_seconds`: longer sound is a `TooLongError` (of "first", only its first seconds count). `on_error`: for several sounds, "return" puts the exception in place of
         the answer of a sound that could not be heard, and goes on.
 
         Returns `[{"score": float, "label": str}, ...]` by falling score; for several sounds a list of these, in order.
