@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 . tools/python_venv.sh
 skip="--ignore=crates/python/tests/test_ray.py --ignore=crates/python/tests/test_s3.py --ignore=crates/python/tests/test_spark.py"
 if [ "${1:-}" = --cluster ]; then
-    "$venv/bin/python" -m pip install --quiet 'ray[data]>=2.40' 'pyspark>=4,<5' 'moto[server]>=5,<6'
+    "$venv/bin/python" -m pip install --quiet 'ray[data]>=2.40,<2.64' 'pyspark>=4,<5' 'moto[s3]>=5,<6' flask flask-cors
     skip=
 fi
 # shellcheck disable=SC2086 # several words

@@ -32,7 +32,8 @@ def hear(batches):
     columns = [column.split()[0] for column in SCHEMA.split(", ")]
     for batch in batches:
         answers = classifier()(list(batch["content"]), timeline=True, on_error="return")
-        yield pd.DataFrame([row(path, answer) for path, answer in zip(batch["path"], answers)], columns=columns)
+        rows = [row(path, answer) for path, answer in zip(batch["path"], answers)]
+        yield pd.DataFrame(rows, columns=columns, dtype=object)  # PySpark 4.3 stumbles over the strings of pandas 3
 
 
 def main(songs, predictions):

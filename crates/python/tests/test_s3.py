@@ -1,10 +1,12 @@
 """messymash.ray with inputs and output on S3: moto's server on loopback stands for the service."""
 
+import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow.fs as fs
 import pyarrow.parquet as pq
@@ -107,19 +109,26 @@ def test_one_file_and_what_is_not_there(endpoint, store, cluster, tmp_path):
     assert gone["path"] == "s3://bucket/songs/gone.wav" and gone["error_code"] == "io"
 
 
-def test_the_lines_of_the_page(endpoint, store, tmp_path):
-    """docs/cluster.md says s3://bucket; the endpoint is this one's."""
-    ran = 0
-    for block in book.blocks(ROOT / "docs/cluster.md"):
-        if block.where == "cluster" and "messymash.ray" in block.text:
-            text = block.text
-            text = "\n".join(
-                " ".join(f"'{word}?{endpoint}'" if word.startswith("s3://") else word for word in line.split(" "))
-                for line in text.splitlines()
-            )
-            path = f"PATH={Path(sys.executable).parent}:$PATH"
-            done = subprocess.run(["bash", "-euo", "pipefail", "-c", f"{path}\n{text}"], cwd=tmp_path, capture_output=True, text=True)
-            assert done.returncode == 0, (block, done.stdout, done.stderr)
-            ran += 1
-    assert ran == 1
-    assert sorted(row["path"] for row in rows(store, "bucket/predictions")[0])[-1].startswith("s3://bucket/songs/")
+def test_what_cannot_be_reached_is_told(endpoint, store, cluster, capsys):
+    with pytest.raises(messymash.ConfigError, match="s3://bucket/a b.wav is no address") as refused:
+        listed("s3://somebody:secret@bucket/a b.wav")
+    assert "secret" not in str(refused.value)
+    assert messymash.ray.main([f"s3://nobodys/songs?{endpoint}", f"s3://nobodys/out?{endpoint}"]) == 1
+    assert "nobodys" in capsys.readouterr().err
+
+
+def test_the_command_of_the_page(endpoint, store, tmp_path):
+    """As it stands there; that the endpoint is another, the environment says."""
+    [block] = [block for block in book.blocks(ROOT / "docs/cluster.md") if block.where == "cluster" and "messymash.ray" in block.text]
+    service = unquote(endpoint.partition("=")[2].partition("&")[0])
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "AWS_ENDPOINT_URL": f"http://{service}",
+        "RAY_ADDRESS": "local",
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report == {"files": 5, "partitions": 1, "skipped": 0, "rows": 5, "failed": 1}

@@ -121,24 +121,28 @@ def row(path: str, answer: Any) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=64)
-def opened(address: str) -> tuple[fs.FileSystem, str]:
-    """Once for each address: an object store's client has connections that are used again."""
-    found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(address)
-    return found
-
-
-def filesystem(address: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a path or address (`s3://`, `gs://`, `hdfs://`, ...), and the path in it."""
-    return opened(address) if "://" in address else (fs.LocalFileSystem(), os.path.abspath(address))
-
-
 def bare(address: str) -> str:
     """An address without what is after its path, and without the keys or password that it may hold; a path as it is."""
     if "://" not in address:
         return address.rstrip("/")
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}".rstrip("/")
+
+
+@lru_cache(maxsize=64)
+def opened(address: str) -> tuple[fs.FileSystem, str]:
+    """Once for each address: an object store's client has connections that are used again."""
+    try:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(address)
+    except ValueError as error:
+        # Arrow's words may repeat keys; what it stumbles over is mostly a letter.
+        raise ConfigError(f"{bare(address)} is no address that pyarrow can read; spaces are written %20, ? %3F, # %23, % %25") from error
+    return found
+
+
+def filesystem(address: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or address (`s3://`, `gs://`, `hdfs://`, ...), and the path in it."""
+    return opened(address) if "://" in address else (fs.LocalFileSystem(), os.path.abspath(address))
 
 
 def read(file: File, max_bytes: int) -> bytes | Exception:
@@ -297,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             hearing={"windows": asked.windows},
             max_bytes=asked.max_bytes,
         )
-    except (Error, ray.exceptions.RayError) as error:
+    except (Error, OSError, ray.exceptions.RayError) as error:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps(report))
@@ -305,4 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # The module that actors import, too; what is of `__main__` would have to be sent to them.
+    from messymash.ray import main as command
+
+    sys.exit(command())
