@@ -60,7 +60,7 @@ def example(block):
     """The example of the library that is this block, built as `cargo test --workspace` builds it."""
     [source] = [file for file in (ROOT / "crates/messymash/examples").glob("*.rs") if file.read_text().endswith(block.text)]
     subprocess.run(["cargo", "build", "--quiet", "--workspace", "--example", source.stem], cwd=ROOT, check=True)
-    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/examples" / source.stem
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug/examples" / source.stem
 
 
 class Page:
