@@ -1,5 +1,5 @@
 # Everything here is one line that can be typed by hand as well.
-.PHONY: test check check-events check-tags check-python check-cluster check-clients check-page check-docker package load deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
+.PHONY: test check check-events check-tags check-python check-cluster check-clients check-page check-book check-docker package load deny reference bench-peers growth compare-precision ablation emulate-avx512 sample golden
 
 test:            ## what the README calls its test command
 	cargo test --workspace
@@ -27,12 +27,16 @@ package:         ## the three crates as they would be published: none over 10 MB
 check-python:    ## the Python package: built as by `pip install .`, its tests, its types; installs pytest, mypy and beets into target/
 	tools/check_python.sh
 
-check-cluster:   ## check-python, and `messymash.ray` on a local cluster of which a node is killed; installs Ray, 300 MB, into target/
+check-cluster:   ## check-python, and Ray (a node is killed), S3 and Spark on this machine; needs Java 17, installs 1 GB into target/
 	tools/check_python.sh --cluster
 
 check-clients:   ## the service asked by its real clients and by schemathesis; installs them into target/ (see docs/serving.md)
 	cargo build --release
 	tools/check_clients.sh
+
+check-book:      ## the commands and programs in the pages of the book, run as they stand there; builds the wheel as check-python does
+	cargo build --release
+	tools/check_book.sh
 
 load:            ## the service under load, beside FastAPI and transformers, on a machine that does nothing else (see docs/serving.md)
 	cargo build --release

@@ -1,7 +1,6 @@
-"""huggingface_hub, gradio_client and the lines of docs/serving.md against a running service: check_clients.py URL."""
+"""huggingface_hub, gradio_client and the blocks of docs/serving.md against a running service: check_clients.py URL."""
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -12,8 +11,10 @@ os.environ.update(HF_HUB_OFFLINE="0", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_ANALY
 from gradio_client import Client, handle_file  # noqa: E402
 from huggingface_hub import InferenceClient  # noqa: E402
 
+import book  # noqa: E402
+from book import ROOT  # noqa: E402
+
 URL = sys.argv[1]
-ROOT = Path(__file__).resolve().parent.parent
 SOUND = ROOT / "samples" / "metal.flac"
 
 
@@ -65,20 +66,31 @@ def gradio():
 
 
 def documented_lines():
-    page = (ROOT / "docs" / "serving.md").read_text()
-    [block] = re.findall(r"<!-- run -->\n```sh\n(.*?)```", page, re.S)
-    lines = block.strip().splitlines()
+    """Blocks of the page that need the clients: lines of shell one by one, programs whole, where npm put its packages."""
+    commands = []
+    for block in book.blocks(ROOT / "docs/serving.md"):
+        text = block.text.replace(book.SERVICE, URL)
+        if block.where != "clients":
+            continue
+        if block.language == "sh":
+            lines = text.replace("curl ", "curl --fail-with-body ").strip().splitlines()
+            commands += [["bash", "-eo", "pipefail", "-c", line] for line in lines]
+        else:
+            python, js = [sys.executable, "-c"], ["node", "--input-type=module", "-e"]
+            commands.append([*{"python": python, "js": js}[block.language], text])
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "samples").symlink_to(ROOT / "samples")
-        for line in lines:
-            line = line.replace("http://127.0.0.1:7860", URL).replace("curl ", "curl --fail-with-body ")
-            done = subprocess.run(["bash", "-eo", "pipefail", "-c", line], cwd=folder, capture_output=True, text=True, timeout=60)
-            assert done.returncode == 0, (line, done.stdout, done.stderr)
-            if "gradio_api" in line:
+        folder = Path(folder)
+        (folder / "samples").symlink_to(ROOT / "samples")
+        (folder / "song.mp3").symlink_to(ROOT / "crates/messymash/tests/golden/audio/tone.mp3")
+        (folder / "node_modules").symlink_to(ROOT / "target/clients/node_modules")
+        for command in commands:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+            if "gradio_api" in command[-1]:
                 assert done.stdout.startswith("event: complete\n") and '"metal"' in done.stdout, done.stdout
-        assert (Path(folder) / "window.png").read_bytes().startswith(b"\x89PNG")
-    assert len(lines) >= 10
-    print(f"docs/serving.md: {len(lines)} lines ran")
+        assert (folder / "window.png").read_bytes().startswith(b"\x89PNG")
+    assert len(commands) >= 12
+    print(f"docs/serving.md: {len(commands)} lines and programs ran")
 
 
 hugging_face()

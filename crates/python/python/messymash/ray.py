@@ -14,8 +14,10 @@ import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as fs
@@ -55,8 +57,16 @@ SCHEMA = pa.schema(
 )
 
 
+class File(NamedTuple):
+    """A file to be heard."""
+
+    name: str  #: what its row calls it: address and path, without what is secret
+    address: str  #: the input that it is of, which tells the file system
+    path: str  #: where it is in that
+
+
 class Hear:
-    """What an actor does: one model, loaded once; partitions of paths to files of rows."""
+    """What an actor does: one model, loaded once; partitions of files to files of rows."""
 
     def __init__(self, model: str | None, hearing: dict[str, Any], output: str, max_bytes: int = MAX_BYTES) -> None:
         # Ray sets OMP_NUM_THREADS to the CPUs that this actor was given, and the classifier keeps to it.
@@ -68,29 +78,29 @@ class Hear:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Hears the partitions of a batch, and writes each as one file, whole or not at all."""
         written, rows, failed = [], [], []
-        for name, paths in zip(batch["partition"], batch["paths"]):
-            table = self.hear(json.loads(paths))
+        for name, files in zip(batch["partition"], batch["files"]):
+            table = self.hear([File(*file) for file in json.loads(files)])
             write_whole(table, self.output, str(name))
             written.append(str(name))
             rows.append(table.num_rows)
             failed.append(table.num_rows - table["error"].null_count)
         return {"partition": written, "rows": rows, "failed": failed}
 
-    def hear(self, paths: Sequence[str]) -> pa.Table:
-        """A row for each path."""
+    def hear(self, files: Sequence[File]) -> pa.Table:
+        """A row for each file."""
         # The next files are read while these are heard; memory holds twice that many, however large a partition is.
         together = 8 * self.classifier.num_threads
-        chunks = [paths[first : first + together] for first in range(0, len(paths), together)]
+        chunks = [files[first : first + together] for first in range(0, len(files), together)]
         rows: list[dict[str, Any]] = []
         with ThreadPoolExecutor(READERS) as readers:
-            ahead = [readers.submit(read, path, self.max_bytes) for path in chunks[0]]
+            ahead = [readers.submit(read, file, self.max_bytes) for file in chunks[0]]
             for number, chunk in enumerate(chunks):
                 here = [future.result() for future in ahead]
                 following = chunks[number + 1] if number + 1 < len(chunks) else []
-                ahead = [readers.submit(read, path, self.max_bytes) for path in following]
+                ahead = [readers.submit(read, file, self.max_bytes) for file in following]
                 sounds = [sound for sound in here if isinstance(sound, bytes)]
                 heard = iter(self.classifier(sounds, timeline=True, on_error="return", **self.hearing))
-                rows += [row(path, next(heard) if isinstance(s, bytes) else s) for path, s in zip(chunk, here)]
+                rows += [row(file.name, next(heard) if isinstance(s, bytes) else s) for file, s in zip(chunk, here)]
         return pa.Table.from_pylist(rows, SCHEMA)
 
 
@@ -111,23 +121,39 @@ def row(path: str, answer: Any) -> dict[str, Any]:
     }
 
 
+def bare(address: str) -> str:
+    """An address without what is after its path, and without the keys or password that it may hold; a path as it is."""
+    if "://" not in address:
+        return address.rstrip("/")
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}".rstrip("/")
+
+
+@lru_cache(maxsize=64)
+def opened(address: str) -> tuple[fs.FileSystem, str]:
+    """Once for each address: an object store's client has connections that are used again."""
+    try:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(address)
+    except ValueError as error:
+        # Arrow's words may repeat keys; what it stumbles over is mostly a letter.
+        raise ConfigError(f"{bare(address)} is no address that pyarrow can read; spaces are written %20, ? %3F, # %23, % %25") from error
+    return found
+
+
 def filesystem(address: str) -> tuple[fs.FileSystem, str]:
     """The file system of a path or address (`s3://`, `gs://`, `hdfs://`, ...), and the path in it."""
-    if "://" in address:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(address)
-        return found
-    return fs.LocalFileSystem(), os.path.abspath(address)
+    return opened(address) if "://" in address else (fs.LocalFileSystem(), os.path.abspath(address))
 
 
-def read(address: str, max_bytes: int = MAX_BYTES) -> bytes | Exception:
-    """The bytes of a file, or why there are none."""
+def read(file: File, max_bytes: int) -> bytes | Exception:
+    """A file's bytes, or why there are none."""
     try:
-        system, path = filesystem(address)
-        size = system.get_file_info(path).size
+        system, _ = filesystem(file.address)
+        size = system.get_file_info(file.path).size
         if size is not None and size > max_bytes:
-            return TooLongError(f"{address} has {size:,} bytes; at most {max_bytes:,} are read (max_bytes)")
+            return TooLongError(f"{file.name} has {size:,} bytes; at most {max_bytes:,} are read (max_bytes)")
         # As it lies there: arrow would unpack what is called .gz.
-        with system.open_input_stream(path, compression=None) as stream:
+        with system.open_input_stream(file.path, compression=None) as stream:
             data: bytes = stream.read()
         return data
     except (OSError, ValueError) as error:  # what arrow's file systems raise
@@ -139,7 +165,6 @@ def write_whole(table: pa.Table, output: str, name: str) -> None:
     system, folder = filesystem(output)
     # One who is taken for dead may still be writing: everybody has a file of their own.
     final, part = f"{folder}/{name}.parquet", f"{folder}/.{name}.{uuid.uuid4().hex}.part"
-    system.create_dir(folder, recursive=True)
     if isinstance(system, fs.LocalFileSystem):
         try:
             pq.write_table(table, part, filesystem=system)
@@ -149,31 +174,35 @@ def write_whole(table: pa.Table, output: str, name: str) -> None:
                 system.delete_file(part)
             raise
     else:
-        # Object stores show a file when it is complete.
-        pq.write_table(table, final, filesystem=system)
+        # Object stores show a file when its stream is closed, even one that is closed because writing failed: it is made before.
+        whole = pa.BufferOutputStream()
+        pq.write_table(table, whole)
+        with system.open_output_stream(final) as stream:
+            stream.write(whole.getvalue())
 
 
-def listed(inputs: str | Sequence[str]) -> list[str]:
-    """Sound files at and below folders (files are taken as they are), sorted, each once."""
-    addresses: set[str] = set()
+def listed(inputs: str | Sequence[str]) -> list[File]:
+    """Sound files at and below folders (files are taken as they are), by name, each once."""
+    found: dict[str, File] = {}
     for address in [inputs] if isinstance(inputs, str) else inputs:
         system, path = filesystem(address)
+        name = bare(address)
         if system.get_file_info(path).type != fs.FileType.Directory:
-            addresses.add(address)
+            found[name] = File(name, address, path)
             continue
-        prefix = address.rstrip("/")
         for info in system.get_file_info(fs.FileSelector(path, recursive=True)):
             hidden = info.base_name.startswith(".")
             if info.type == fs.FileType.File and info.path.lower().endswith(EXTENSIONS) and not hidden:
-                addresses.add(prefix + "/" + info.path[len(path.rstrip("/")) :].lstrip("/"))
-    return sorted(addresses)
+                below = f"{name}/{info.path[len(path.rstrip('/')) :].lstrip('/')}"
+                found[below] = File(below, address, info.path)
+    return [found[name] for name in sorted(found)]
 
 
-def partitions(paths: Sequence[str], size: int, key: str) -> Iterator[tuple[str, Sequence[str]]]:
-    """Pieces of `size` paths, and a name for each that follows from its paths and from `key`: how they are heard."""
-    for number, first in enumerate(range(0, len(paths), size)):
-        some = paths[first : first + size]
-        digest = hashlib.sha256("\n".join([key, *some]).encode("utf-8", "surrogateescape")).hexdigest()
+def partitions(files: Sequence[File], size: int, key: str) -> Iterator[tuple[str, Sequence[File]]]:
+    """Pieces of `size` files, and a name for each that follows from their names and from `key`: how they are heard."""
+    for number, first in enumerate(range(0, len(files), size)):
+        some = files[first : first + size]
+        digest = hashlib.sha256("\n".join([key, *(file.name for file in some)]).encode("utf-8", "surrogateescape")).hexdigest()
         yield f"part-{number:07}-{digest[:16]}", some
 
 
@@ -220,17 +249,16 @@ def classify(
     how = [version("messymash"), SCHEMA.names, loaded.fingerprint(), rules(model), hearing, max_bytes]
     key = json.dumps(how, sort_keys=True)
     del loaded
-    paths = listed(inputs)
-    if not paths:
+    files = listed(inputs)
+    if not files:
         raise ConfigError(f"there are no sound files in {inputs}; they are known by their extension ({', '.join(EXTENSIONS)})")
+    output = output if "://" in output else os.path.abspath(output)  # actors are elsewhere
     system, folder = filesystem(output)
     system.create_dir(folder, recursive=True)
     done = {info.base_name for info in system.get_file_info(fs.FileSelector(folder))}
-    everything = list(partitions(paths, partition_size, key))
-    wanted = [
-        {"partition": name, "paths": json.dumps(list(some))} for name, some in everything if f"{name}.parquet" not in done
-    ]
-    report = {"files": len(paths), "partitions": len(everything), "skipped": len(everything) - len(wanted)}
+    everything = list(partitions(files, partition_size, key))
+    wanted = [{"partition": name, "files": json.dumps(some)} for name, some in everything if f"{name}.parquet" not in done]
+    report = {"files": len(files), "partitions": len(everything), "skipped": len(everything) - len(wanted)}
     if not wanted:
         return report | {"rows": 0, "failed": 0}
     least, most = (actors, actors) if isinstance(actors, int) else actors
@@ -273,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             hearing={"windows": asked.windows},
             max_bytes=asked.max_bytes,
         )
-    except (Error, ray.exceptions.RayError) as error:
+    except (Error, OSError, ray.exceptions.RayError) as error:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps(report))
@@ -281,4 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # The module that actors import, too; what is of `__main__` would have to be sent to them.
+    from messymash.ray import main as command
+
+    sys.exit(command())

@@ -1,0 +1,11 @@
+# Sourced in the project's folder: builds the wheel as `pip install .` does, into an environment of its own, $venv in target/.
+# shellcheck shell=sh
+venv=target/python-venv
+if ! [ -e "$venv/installed" ]; then
+    "${PYTHON:-python3}" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet 'pytest>=8' 'mypy>=1.15,<3' 'beets>=2,<3'
+    touch "$venv/installed"
+fi
+# The program's own target directory, so that what `cargo build --release` made is not made again.
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} "$venv/bin/python" -m pip install --quiet --force-reinstall --no-deps .
+"$venv/bin/python" -m pip install --quiet 'numpy>=1.26'
