@@ -180,7 +180,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 200])
     parser.add_argument("--soak", type=int, default=10_000, help="requests of the test of flatness; 0 leaves it out")
-    parser.add_argument("--sound", type=Path, default=ROOT / "samples" / "metal.flac")
+    parser.add_argument("--sound", type=Path, default=ROOT / "samples" / "rock.flac")
     parser.add_argument("--no-peer", action="store_true")
     options = parser.parse_args()
     body = options.sound.read_bytes()

@@ -4,12 +4,12 @@ the program on that anybody may use (CC0).
     pip install numpy==2.4.6 soundfile==0.13.1
     python3 tools/make_samples.py [--out samples]
 
-  metal.flac    20 s: distorted power chords at 160 beats a minute, double kick
+  rock.flac     20 s: power chords of two guitars at 160 beats a minute, and a third that leads
   mashup.flac   20 s: drums and bass of one disco groove (120 beats a minute: kick on every beat, open hi-hat between,
                 octave bass), strings and lead of another, the whole under street noise (rumble and two horns, about
                 12 dB below the music): what this program is for
   piano.ogg     20 s: broken chords and a slow melody on a struck string, in a hall
-  medley.ogg    31 s: the piano, the metal and the disco without the street, one after the other, 10.24 s each
+  medley.ogg    31 s: the piano, the rock and the disco without the street, one after the other, 10.24 s each
 
 16 kHz, mono; 16 bits, or Vorbis. The same seed gives the same samples, so running it again changes nothing (but the
 serial number that a Vorbis stream has).
@@ -120,23 +120,32 @@ def disco(rng, beat, roots, key_shift=0):
     return dict(drums=drums, bass=bass, other=other, vocals=vocals)
 
 
-def metal(rng, beat):
-    drums, bass, other = (np.zeros(N) for _ in range(3))
+def rock(rng, beat):
+    drums, bass, other, vocals = (np.zeros(N) for _ in range(4))
     riff = [40, 40, 43, 40, 46, 45, 40, 40]
     for b in range(int(SECONDS / beat) + 1):
-        for s in range(4):
-            place(drums, b * beat + s * beat / 4, kick(0.12), 0.9)
-        place(drums, b * beat, hiss(rng, 0.4, 0.2, 3500, 7900), 0.4)
+        for s in (0, 1, 2, 3) if b % 4 == 3 else (0, 2):
+            place(drums, b * beat + s * beat / 4, kick(0.2), 0.9)
         if b % 2:
             place(drums, b * beat, snare(rng), 1.0)
         for s in range(2):
+            at, n = (b + s / 2) * beat, int(0.5 * beat * RATE)
+            place(drums, at, hiss(rng, 0.3, 0.12, 4000, 7900), 0.25)
             root = riff[(2 * b + s) % len(riff)]
-            n = int(0.5 * beat * RATE)
-            chord = sum(saw(note(root + i), n, 6) for i in (0, 7, 12))
-            palm = np.exp(-np.arange(n) / RATE / 0.35)
-            place(other, (b + s / 2) * beat, np.tanh(6 * chord * palm))
-            place(bass, (b + s / 2) * beat, np.tanh(2 * saw(note(root - 12), n)) * palm)
-    return dict(drums=drums, bass=band(bass, 30, 1200), other=band(other, 90, 7000))
+            hold = np.exp(-np.arange(n) / RATE / 0.5)
+            for detune in (-0.07, 0.07):  # two guitars are never in tune
+                chord = sum(saw(note(root + i + detune), n, 6) for i in (0, 7, 12))
+                place(other, at, np.tanh(2 * chord) * hold)
+            place(bass, at, np.tanh(2 * saw(note(root - 12), n)) * hold)
+    for k in range(int(SECONDS / (2 * beat)) + 1):  # the lead guitar
+        n = int(1.96 * beat * RATE)
+        t = np.arange(n) / RATE
+        tone = [64, 67, 69, 71, 74, 71, 69, 67, 64, 62, 64, 67, 71, 74, 76, 74][k % 16]
+        phase = 2 * np.pi * note(tone) * t + 0.35 * np.minimum(t / 0.2, 1) * np.sin(2 * np.pi * 5.5 * t)
+        lead = np.tanh(4 * sum(np.sin(h * phase) / h for h in range(1, 9)))
+        place(vocals, 2 * k * beat, lead * np.minimum(t / 0.02, 1) * np.exp(-t / 1.2))
+    # A guitar's loudspeaker gives nothing above 3.5 kHz.
+    return dict(drums=drums, bass=band(bass, 30, 1200), other=band(other, 90, 3500), vocals=band(vocals, 200, 3500))
 
 
 def string(midi, seconds):
@@ -195,16 +204,16 @@ def main():
     parser = argparse.ArgumentParser(description="Makes the repository's free samples.")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent.parent / "samples")
     out = parser.parse_args().out
-    rng = np.random.default_rng(7)
+    rng = lambda piece: np.random.default_rng([7, piece])
     mix = lambda stems, **gains: sum(gains.get(name, 1.0) * level(stem) for name, stem in stems.items())
-    one = disco(rng, 0.5, [(57, 3), (53, 4), (55, 4), (52, 3)])
-    two = disco(rng, 0.5, [(57, 3), (62, 3), (55, 4), (60, 4)])
-    guitars = mix(metal(rng, 60 / 160), other=1.6)
+    one = disco(rng(0), 0.5, [(57, 3), (53, 4), (55, 4), (52, 3)])
+    two = disco(rng(1), 0.5, [(57, 3), (62, 3), (55, 4), (60, 4)])
+    guitars = mix(rock(rng(2), 60 / 160), other=1.6, vocals=0.7)
     groove = mix(dict(drums=one["drums"], bass=one["bass"], other=two["other"], vocals=two["vocals"]), drums=1.3)
-    mashup = groove + street(rng)
-    keys = piano(rng, 0.62)
+    mashup = groove + street(rng(3))
+    keys = piano(rng(4), 0.62)
     pieces = {
-        "metal.flac": guitars,
+        "rock.flac": guitars,
         "mashup.flac": mashup,
         "piano.ogg": keys,
         "medley.ogg": one_after_the_other([keys, guitars, groove], 10.24),

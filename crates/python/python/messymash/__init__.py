@@ -2,7 +2,7 @@
 
     >>> from messymash import Classifier
     >>> Classifier()("song.mp3", top_k=1)
-    [{'score': 0.596, 'label': 'disco'}]
+    [{'score': 0.536, 'label': 'disco'}]
 
 Everything is computed by a library in Rust: no torch, no ffmpeg, no network. The interpreter is free meanwhile.
 """
