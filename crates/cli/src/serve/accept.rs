@@ -168,24 +168,36 @@ async fn connection(service: &Arc<Service>, stream: TcpStream, mut going: watch:
         .timer(TokioTimer::new())
         .header_read_timeout(service.limits.header_timeout())
         .max_buf_size(READ_BUFFER)
+        // Without this an answer is lost that is not ready when a client that asks no more has closed its side; who has left is
+        // noticed by `left`, where there is one.
+        .half_close(WATCHED)
         .serve_connection(TokioIo::new(stream), answer);
-    tokio::pin!(connection);
+    tokio::pin!(connection, left);
     tokio::select! {
         // What went wrong with a connection is its client's affair.
         _ = connection.as_mut() => return,
-        () = left => return,
+        () = left.as_mut() => return,
         _ = going.wait_for(|going| *going) => {}
     }
     connection.as_mut().graceful_shutdown();
+    let ended = async {
+        tokio::select! {
+            _ = connection => {}
+            () = left => {}
+        }
+    };
     if asked.load(Ordering::Relaxed) {
-        let _ = connection.await;
+        ended.await;
     } else {
-        let _ = timeout(FAREWELL, connection).await;
+        let _ = timeout(FAREWELL, ended).await;
     }
 }
 
-/// Ends when the client has left. hyper notices that by itself, unless the client has sent its next request already: then it does
-/// not read on, and what is at work would go on for nobody.
+/// Whether [`closed`] notices who has left. Elsewhere hyper does, unless the client has sent its next request already: then it does
+/// not read on, and what is at work goes on for nobody.
+const WATCHED: bool = cfg!(target_os = "linux");
+
+/// Ends when the client has left: closed its side, and nothing was written to it for [`UNTOLD`].
 async fn left(stream: &TcpStream, told: &AtomicU64) {
     closed(stream).await;
     loop {
