@@ -139,7 +139,7 @@ impl Classifier {
     /// eight bits if it is quantised, else in f32.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if there is none, or it is damaged.
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) if there is none, or it is damaged.
     pub fn from_pretrained(model: impl AsRef<Path>) -> Result<Self> {
         Self::load(model.as_ref(), None)
     }
@@ -222,7 +222,7 @@ impl Classifier {
     /// Classifies a sound in memory, with the default options.
     ///
     /// # Errors
-    /// [`Error::TooShort`] below 25 ms; [`Error::InvalidAudio`] if the sample rate is out of range.
+    /// [`Error::TooShort`](crate::Error::TooShort) below 25 ms; [`Error::InvalidAudio`](crate::Error::InvalidAudio) if the sample rate is out of range.
     pub fn classify(&self, waveform: &Waveform) -> Result<Predictions> {
         self.classify_with(waveform, &ClassifyOptions::default())
     }
@@ -230,7 +230,7 @@ impl Classifier {
     /// Classifies a sound in memory.
     ///
     /// # Errors
-    /// As [`Classifier::classify`]; [`Error::Config`] for a hop out of range.
+    /// As [`Classifier::classify`]; [`Error::Config`](crate::Error::Config) for a hop out of range.
     pub fn classify_with(&self, waveform: &Waveform, options: &ClassifyOptions) -> Result<Predictions> {
         let stream = AudioStream::from_waveform(waveform, &options.limits)?;
         self.classify_stream(stream, options, &mut |_| Ok(()))
@@ -241,7 +241,7 @@ impl Classifier {
     /// `progress` is told the seconds heard so far; what error it returns ends the work.
     ///
     /// # Errors
-    /// Those of decoding, [`Error::TooShort`] below 25 ms, [`Error::Config`] for a hop below 0.1 s, and what `progress` says.
+    /// Those of decoding, [`Error::TooShort`](crate::Error::TooShort) below 25 ms, [`Error::Config`](crate::Error::Config) for a hop below 0.1 s, and what `progress` says.
     pub fn classify_stream(
         &self,
         stream: AudioStream,

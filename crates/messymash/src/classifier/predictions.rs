@@ -10,7 +10,7 @@ use crate::verdict::Verdict;
 pub struct Prediction {
     /// The genre.
     pub label: String,
-    /// Softmax probability, in [0, 1]; all labels' sum to 1. With another [`ScoreFunction`], what that gives.
+    /// Softmax probability, in [0, 1]; all labels' sum to 1. With another [`ScoreFunction`](super::ScoreFunction), what that gives.
     pub score: f32,
 }
 
