@@ -25,9 +25,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if args.out.exists() {
         bail!("{} exists already; name a new directory", args.out.display());
     }
-    checkpoint::quantize(&args.model, &args.out)?;
     // So that `evaluate` and `calibrate` know of the copy, too, which songs it was trained on.
-    if let Some(split) = split_of(&resolve(&args.model)?)? {
+    let split = split_of(&resolve(&args.model)?)?;
+    checkpoint::quantize(&args.model, &args.out)?;
+    if let Some(split) = split {
         split.save(&args.out.join(SPLIT))?;
     }
     let size = std::fs::metadata(args.out.join(WEIGHTS)).map_or(0, |m| m.len());

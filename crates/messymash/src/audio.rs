@@ -403,7 +403,9 @@ impl AudioStream {
             watch()?;
         }
         self.mono.clear();
-        let left = self.most.map_or(u64::MAX, |most| most - self.frames);
+        let left = self
+            .most
+            .map_or(u64::MAX, |most| most.saturating_sub(self.frames));
         let channels = match &mut self.source {
             _ if left == 0 => None,
             Source::File(decoder) => decoder.next_frames(&mut self.interleaved)?,

@@ -132,3 +132,8 @@ def test_the_command_of_the_page(endpoint, store, tmp_path):
     assert done.returncode == 0, (done.stdout, done.stderr)
     report = json.loads(done.stdout.splitlines()[-1])
     assert report == {"files": 5, "partitions": 1, "skipped": 0, "rows": 5, "failed": 1}
+
+
+def test_the_same_name_at_two_services_is_refused():
+    with pytest.raises(messymash.ConfigError, match="several services"):
+        listed([f"s3://bucket/songs?endpoint_override={host}:9000" for host in ("one", "two")])

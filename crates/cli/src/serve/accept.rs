@@ -155,7 +155,7 @@ fn refuse(service: &Service, stream: TcpStream) {
 
 async fn connection(service: &Arc<Service>, stream: TcpStream, mut going: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
-    let (stream, told) = (Arc::new(stream), Arc::new(AtomicU64::new(0)));
+    let (stream, told) = (Arc::new(stream), Arc::new(Told::default()));
     let left = left(&stream, &told);
     let stream = Patient::new(stream.clone(), told.clone(), service.limits.idle_timeout());
     let asked = AtomicBool::new(false);
@@ -197,13 +197,21 @@ async fn connection(service: &Arc<Service>, stream: TcpStream, mut going: watch:
 /// not read on, and what is at work goes on for nobody.
 const WATCHED: bool = cfg!(target_os = "linux");
 
-/// Ends when the client has left: closed its side, and nothing was written to it for [`UNTOLD`].
-async fn left(stream: &TcpStream, told: &AtomicU64) {
+/// What a client was told.
+#[derive(Default)]
+struct Told {
+    bytes: AtomicU64,
+    /// There is more to be written than it reads: that it still is there, its patience with us says ([`Patient`]).
+    waiting: AtomicBool,
+}
+
+/// Ends when the client has left: closed its side, and for [`UNTOLD`] there was nothing to be written to it.
+async fn left(stream: &TcpStream, told: &Told) {
     closed(stream).await;
     loop {
-        let before = told.load(Ordering::Relaxed);
+        let before = told.bytes.load(Ordering::Relaxed);
         sleep(UNTOLD).await;
-        if told.load(Ordering::Relaxed) == before {
+        if told.bytes.load(Ordering::Relaxed) == before && !told.waiting.load(Ordering::Relaxed) {
             return;
         }
     }
@@ -230,14 +238,13 @@ async fn closed(_: &TcpStream) {
 /// A connection that ends when its client does not read what is written for too long.
 struct Patient {
     stream: Arc<TcpStream>,
-    /// Bytes written.
-    told: Arc<AtomicU64>,
+    told: Arc<Told>,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    fn new(stream: Arc<TcpStream>, told: Arc<AtomicU64>, patience: Duration) -> Self {
+    fn new(stream: Arc<TcpStream>, told: Arc<Told>, patience: Duration) -> Self {
         Self {
             stream,
             told,
@@ -257,12 +264,14 @@ impl Patient {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => {
                     self.waiting = None;
-                    self.told
-                        .fetch_add(*written.as_ref().unwrap_or(&0) as u64, Ordering::Relaxed);
+                    self.told.waiting.store(false, Ordering::Relaxed);
+                    let bytes = *written.as_ref().unwrap_or(&0) as u64;
+                    self.told.bytes.fetch_add(bytes, Ordering::Relaxed);
                     return Poll::Ready(written);
                 }
             }
         }
+        self.told.waiting.store(true, Ordering::Relaxed);
         let until = Instant::now() + self.patience;
         let waiting = self
             .waiting

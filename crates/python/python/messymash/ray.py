@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as fs
@@ -129,6 +129,11 @@ def bare(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}".rstrip("/")
 
 
+def service(address: str) -> str:
+    """Whose store an address means, where it says so: the same bucket and path at another service are other files."""
+    return ",".join(parse_qs(urlsplit(address).query).get("endpoint_override", [])) if "://" in address else ""
+
+
 @lru_cache(maxsize=64)
 def opened(address: str) -> tuple[fs.FileSystem, str]:
     """Once for each address: an object store's client has connections that are used again."""
@@ -136,7 +141,7 @@ def opened(address: str) -> tuple[fs.FileSystem, str]:
         found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(address)
     except ValueError as error:
         # Arrow's words may repeat keys; what it stumbles over is mostly a letter.
-        raise ConfigError(f"{bare(address)} is no address that pyarrow can read; spaces are written %20, ? %3F, # %23, % %25") from error
+        raise ConfigError(f"{bare(address)} is no address that pyarrow can read; spaces are written %20, ? %3F, # %23, % %25") from None
     return found
 
 
@@ -184,7 +189,10 @@ def write_whole(table: pa.Table, output: str, name: str) -> None:
 def listed(inputs: str | Sequence[str]) -> list[File]:
     """Sound files at and below folders (files are taken as they are), by name, each once."""
     found: dict[str, File] = {}
-    for address in [inputs] if isinstance(inputs, str) else inputs:
+    addresses = [inputs] if isinstance(inputs, str) else inputs
+    if len({service(address) for address in addresses if "://" in address}) > 1:
+        raise ConfigError("the inputs are of several services, whose files may have the same names: give each a run and an output")
+    for address in addresses:
         system, path = filesystem(address)
         name = bare(address)
         if system.get_file_info(path).type != fs.FileType.Directory:
@@ -246,12 +254,14 @@ def classify(
         raise ConfigError(f"max_bytes is {max_bytes}; it must be 1 or more")
     hearing = hearing or {}
     loaded = Classifier(num_threads=1) if model is None else Classifier.from_pretrained(model, num_threads=1)
-    how = [version("messymash"), SCHEMA.names, loaded.fingerprint(), rules(model), hearing, max_bytes]
+    addresses = [inputs] if isinstance(inputs, str) else list(inputs)
+    services = sorted({service(address) for address in addresses})
+    how = [version("messymash"), SCHEMA.names, loaded.fingerprint(), rules(model), hearing, max_bytes, services]
     key = json.dumps(how, sort_keys=True)
     del loaded
     files = listed(inputs)
     if not files:
-        raise ConfigError(f"there are no sound files in {inputs}; they are known by their extension ({', '.join(EXTENSIONS)})")
+        raise ConfigError(f"there are no sound files in {', '.join(map(bare, addresses))}; they are known by their extension ({', '.join(EXTENSIONS)})")
     output = output if "://" in output else os.path.abspath(output)  # actors are elsewhere
     system, folder = filesystem(output)
     system.create_dir(folder, recursive=True)
