@@ -28,6 +28,10 @@ use super::{api, body, multipart};
 /// How long what was uploaded, or answered, waits for who asks for it.
 const KEPT: Duration = Duration::from_secs(60);
 
+/// How long the stream of a session stays after the last answer: a client that begins its next call before it has read that the stream
+/// is closed waits for the answer there, in vain.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Uploads that wait, KiB together, with the copies that their calls will make: so much, or one of the largest sounds.
 const SPOOL_KIB: u32 = 256 << 10;
 
@@ -385,6 +389,10 @@ async fn hear(service: Arc<Service>, place: Place, upload: Upload, teller: Telle
     }
     if let Some(event) = teller.end(result) {
         let _ = teller.send.send(event).await;
+    }
+    if teller.form == Form::Session {
+        // The next call of a session may be on its way, and its client count on this stream.
+        tokio::time::sleep(LINGER).await;
     }
     let mut kept = service.gradio.kept();
     let Some(calls) = kept.of(&teller.key, &teller.send) else {
