@@ -51,7 +51,7 @@ status=0
 # then, it is tried once more.
 tests() { MESSYMASH_URL=$address timeout --kill-after=10 400 npm --prefix tools/page test; }
 tests || status=$?
-if [ "$status" -eq 124 ]; then
+if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
     echo "the browser hung; once more" >&2
     pkill -f page.test.mjs || true
     status=0
