@@ -24,10 +24,11 @@ def patches(samples):
     return np.stack([mel[first : first + FRAMES] for first in range(0, len(mel) - FRAMES + 1, FRAMES)])
 
 
-class Musicnn:
-    """`MSD_musicnn` or `MTT_musicnn`, whose folder is given."""
+class Musicnn(torch.nn.Module):
+    """`MSD_musicnn` or `MTT_musicnn`, whose folder is given; only for inference."""
 
     def __init__(self, folder):
+        super().__init__()
         self.weights = {k: torch.from_numpy(v) for k, v in read_checkpoint(folder).items() if "Adam" not in k}
 
     def norm(self, x, number, dim):
@@ -50,8 +51,7 @@ class Musicnn:
         x = F.pad(x.transpose(1, 2)[:, None], (0, 0, 3, 3))
         return self.norm(self.conv(x, number), number + 1, 1)[..., 0]
 
-    @torch.inference_mode()
-    def __call__(self, x):
+    def forward(self, x):
         """[n, 187, 96] -> the last layer before the tags, [n, 200]."""
         x = self.norm(x[:, None], 0, 1)
         padded = F.pad(x, (0, 0, 3, 3))

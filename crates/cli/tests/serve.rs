@@ -4,7 +4,7 @@
 mod program;
 mod service;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
 use base64::Engine;
@@ -129,6 +129,39 @@ fn an_answer_in_the_form_of_gradio_is_there_once_and_asking_for_its_head_does_no
     }
     assert!(service.get(&address).text().contains("event: complete\n"));
     assert_eq!(service.get(&address).refusal(), (404, "not_found".into()));
+}
+
+#[test]
+fn a_session_may_call_again_while_its_stream_of_answers_is_open() {
+    let service = Service::start(&[]);
+    let sound = wav(1.0);
+    let join = |session: &str| {
+        let data = serde_json::json!({"data": [{"path": upload(&service, &sound)}], "session_hash": session});
+        let answer = service.post("/gradio_api/queue/join", "", data.to_string().as_bytes());
+        assert_eq!(answer.status, 200);
+    };
+    // How many answers the stream brings, if the second call is made when the first answer is read, as `gradio_client` may.
+    let answers = |session: &str| {
+        join(session);
+        let mut stream = service.connect();
+        write!(
+            stream,
+            "GET /gradio_api/queue/data?session_hash={session} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answers = 0;
+        for line in BufReader::new(stream).lines().map(Result::unwrap) {
+            if line.contains("\"process_completed\"") {
+                answers += 1;
+                if answers == 1 {
+                    join(session);
+                }
+            }
+        }
+        answers
+    };
+    // On a machine that stands still for longer than the stream stays, once more: without the stay no try would succeed.
+    assert!((0..3).any(|session| answers(&format!("s{session}")) == 2));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde_json::json;
 
-pub use augment::{Bandwidth, Mixup};
+pub use augment::{Bandwidth, Mixup, Shorten};
 pub use recipe::{DataSettings, ModelShape, TrainConfig, Validation};
 pub use teacher::{TeacherKind, TeacherSettings};
 

@@ -336,7 +336,7 @@ fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
 /// Everything of the recipe that a resumption could upset, in one.
 fn rich_recipe(epochs: u64) -> String {
     let settings = "frozen_body_steps = 3\nhead_rate_factor = 10.0\nlayer_decay = 0.7\nema_decay = 0.9\nsave_every_steps";
-    let tables = "\n[mixup]\nprobability = 0.5\n\n[bandwidth]\nprobability = 0.5\n";
+    let tables = "\n[mixup]\nprobability = 0.5\n\n[shorten]\nprobability = 0.5\nseconds = [0.1, 0.2]\n\n[bandwidth]\nprobability = 0.5\n";
     common::recipe(epochs).replace("save_every_steps", settings) + tables
 }
 
@@ -401,7 +401,7 @@ fn the_body_stands_still_while_it_is_frozen_and_the_average_is_what_is_kept() {
 }
 
 #[test]
-fn mixup_and_bandwidth_change_the_training_and_off_they_change_nothing() {
+fn mixup_shorten_and_bandwidth_change_the_training_and_off_they_change_nothing() {
     let plain = common::recipe(1);
     let of = |tables: &str| {
         let world = World::new(&format!("{plain}\n{tables}"));
@@ -409,11 +409,15 @@ fn mixup_and_bandwidth_change_the_training_and_off_they_change_nothing() {
         fs::read(world.path("run/last/model.safetensors")).unwrap()
     };
     let without = of("");
-    let off = of("[mixup]\nprobability = 0.0\nalpha = 5.0\n[bandwidth]\nprobability = 0.0");
+    let off = of(
+        "[mixup]\nprobability = 0.0\nalpha = 5.0\n[shorten]\nprobability = 0.0\n[bandwidth]\nprobability = 0.0",
+    );
     assert!(without == off);
     let mixed = of("[mixup]\nprobability = 0.5");
     let cut = of("[bandwidth]\nprobability = 0.5");
-    assert!(mixed != without && cut != without && mixed != cut);
+    let short = of("[shorten]\nprobability = 0.5\nseconds = [0.1, 0.2]");
+    let all = [without, mixed, short, cut];
+    assert!((1..4).all(|i| all[..i].iter().all(|other| *other != all[i])));
 }
 
 #[test]
@@ -641,6 +645,8 @@ fn a_recipe_with_a_mistake_names_it() {
             "batch_size = 1\nmicro_batch = 1\n[mixup]\nprobability = 0.1",
             "batch_size is 1",
         ),
+        ("[shorten]\nprobability = 2.0", "shorten.probability"),
+        ("[shorten]\nseconds = [0.0, 5.0]", "shorten.seconds"),
         ("[bandwidth]\nprobability = nan", "bandwidth.probability"),
         ("[bandwidth]\nhertz = [8000.0, 5000.0]", "bandwidth.hertz"),
         ("frozen_body_steps = 99999999999", "frozen_body_steps"),

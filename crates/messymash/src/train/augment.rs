@@ -1,4 +1,4 @@
-//! Settings of what is done to a training mashup after it is made, besides masks: mixup, and a narrower band.
+//! Settings of what is done to a training mashup after it is made, besides masks: mixup, an early end, and a narrower band.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,17 @@ pub struct Mixup {
     pub alpha: f64,
 }
 
+/// Mashups that end before the window does, so that the rest of the input is padding as for a short sound: a model that has only
+/// heard full windows is lost where it is given a short one alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shorten {
+    /// How often a mashup is shortened; 0 for never.
+    pub probability: f64,
+    /// What is left of it, from its beginning, drawn uniformly, s; all of it where that is less.
+    pub seconds: [f64; 2],
+}
+
 /// Mashups as from a source that holds nothing above some frequency, such as a low sampling rate, a lossy codec or a dull
 /// loudspeaker: a model must not lean on what is there only in its training data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +44,16 @@ impl Default for Mixup {
         Self {
             probability: 0.0,
             alpha: 0.3,
+        }
+    }
+}
+
+impl Default for Shorten {
+    /// From the shortest excerpts that people have labelled to nearly a whole window of AST.
+    fn default() -> Self {
+        Self {
+            probability: 0.0,
+            seconds: [2.0, 10.0],
         }
     }
 }
@@ -72,6 +93,29 @@ impl Mixup {
             ));
         }
         Ok(())
+    }
+}
+
+impl Shorten {
+    /// How many of a mashup's samples are kept.
+    pub(super) fn draw(&self, random: &mut Random, samples: usize, sample_rate: u32) -> usize {
+        if !random.chance(self.probability) {
+            return samples;
+        }
+        let seconds = random.uniform(self.seconds[0], self.seconds[1]);
+        samples.min((seconds * f64::from(sample_rate)).round() as usize)
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        probability("shorten.probability", self.probability)?;
+        let [low, high] = self.seconds;
+        // A tenth of a second is four windows of the Fourier transform; an hour is more than any model hears at once.
+        if low >= 0.1 && low <= high && high <= 3600.0 {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "shorten.seconds is [{low}, {high}]; the lower value comes first, both from 0.1 to 3600"
+        )))
     }
 }
 
@@ -126,5 +170,6 @@ mod tests {
         assert!(drawn.iter().all(|(_, share)| (0.0..=1.0).contains(share)));
         assert_eq!(Mixup::default().draw(&mut Random::new(&[1]), 0, 8), None);
         assert_eq!(Bandwidth::default().draw(&mut Random::new(&[1])), None);
+        assert_eq!(Shorten::default().draw(&mut Random::new(&[1]), 9, 16_000), 9);
     }
 }

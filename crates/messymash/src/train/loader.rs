@@ -1,4 +1,4 @@
-//! Examples for the loop: mashup -> mixup -> features -> bandwidth -> masks, every choice from (seed, epoch, index) alone.
+//! Examples for the loop: mashup -> mixup -> shorten -> features -> bandwidth -> masks, every choice from (seed, epoch, index) alone.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ const MIXUP: u64 = 0x4D49_5855;
 
 /// As [`AUGMENT`], for the frequency at which a mashup ends.
 const BANDWIDTH: u64 = 0x4241_4E44;
+
+/// As [`AUGMENT`], for the time at which a mashup ends.
+const SHORTEN: u64 = 0x5348_4F52;
 
 /// What a loader thread makes: one batch.
 #[derive(Debug)]
@@ -143,7 +146,7 @@ impl Loader<'_> {
         Ok(smoothed(&[self.class(remix)?], self.labels.len(), smoothing))
     }
 
-    /// The batch of one step: mashups, some mixed with others of the batch, cut in frequency, masked, patches dropped.
+    /// The batch of one step: mashups, some mixed with others of the batch, cut in time and in frequency, masked, patches dropped.
     pub(super) fn batch(&self, step: u64) -> Result<Examples> {
         let per_epoch = self.config.steps_per_epoch();
         let size = self.config.batch_size;
@@ -162,7 +165,10 @@ impl Loader<'_> {
         for (n, index) in (first..).take(size).enumerate() {
             let random = |purpose| Random::new(&[self.config.seed, epoch, index, purpose]);
             let (sound, target) = self.mixed(&sounds, n, &mut random(MIXUP));
-            let mut features = self.extractor.extract(&sound)?;
+            let rate = self.config.remix.sample_rate;
+            let kept = self.config.shorten.draw(&mut random(SHORTEN), sound.len(), rate);
+            let sound = &sound[..kept];
+            let mut features = self.extractor.extract(sound)?;
             if let Some(hertz) = self.config.bandwidth.draw(&mut random(BANDWIDTH)) {
                 self.extractor.low_pass(&mut features, sound.len(), hertz);
             }
@@ -222,7 +228,7 @@ mod tests {
     use crate::dataset::{NoiseClip, Song};
     use crate::remix::RemixOptions;
     use crate::specaugment::SpecAugment;
-    use crate::train::{Bandwidth, Mixup};
+    use crate::train::{Bandwidth, Mixup, Shorten};
 
     fn config() -> TrainConfig {
         TrainConfig {
@@ -330,6 +336,40 @@ mod tests {
             }
         }
         assert!(mixed > 4 && left_alone > 1, "{mixed} mixed, {left_alone} not");
+    }
+
+    #[test]
+    fn a_shortened_example_is_its_beginning_and_padding() {
+        let config = TrainConfig {
+            shorten: Shorten {
+                probability: 0.5,
+                seconds: [0.1, 0.2],
+            },
+            ..config()
+        };
+        let loader = loader(&config);
+        let (mut short, mut whole) = (0, 0);
+        for (step, example) in (0..4).flat_map(|step| (0..4).map(move |n| (step, n))) {
+            let batch = loader.batch(step).unwrap();
+            let (epoch, index) = (step / 2, step % 2 * 4 + example);
+            let (_, sound) = loader.remixer.make(config.seed, epoch, index).unwrap();
+            let mut random = Random::new(&[config.seed, epoch, index, SHORTEN]);
+            let kept = config.shorten.draw(&mut random, sound.samples.len(), 16_000);
+            let wanted = loader.extractor.extract(&sound.samples[..kept]).unwrap();
+            assert_eq!(
+                batch.input_values[example as usize * 24 * 32..][..24 * 32],
+                wanted
+            );
+            let last_row = &wanted[23 * 32..];
+            if kept == sound.samples.len() {
+                whole += 1;
+            } else {
+                assert!((1_600..=3_200).contains(&kept), "{kept}");
+                assert!(last_row.iter().all(|value| *value == last_row[0]));
+                short += 1;
+            }
+        }
+        assert!(short > 3 && whole > 3, "{short} short, {whole} whole");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::augment::{Bandwidth, Mixup};
+use super::augment::{Bandwidth, Mixup, Shorten};
 use super::teacher::{Teacher, TeacherKind, TeacherSettings};
 use crate::ast::{Ast, AstConfig, Trained, Weights};
 use crate::checkpoint::{Checkpoint, NewHead, resolve};
@@ -84,6 +84,8 @@ pub struct TrainConfig {
     pub specaugment: SpecAugment,
     /// Mixing of two training mashups, and of what they are.
     pub mixup: Mixup,
+    /// Training mashups that end before the window does.
+    pub shorten: Shorten,
     /// Training mashups without their highest frequencies.
     pub bandwidth: Bandwidth,
 }
@@ -164,6 +166,7 @@ impl Default for TrainConfig {
             remix: RemixOptions::default(),
             specaugment: SpecAugment::default(),
             mixup: Mixup::default(),
+            shorten: Shorten::default(),
             bandwidth: Bandwidth::default(),
         }
     }
@@ -336,6 +339,7 @@ impl TrainConfig {
             return fail("a [teacher] tells what is in one song: set remix.own_song_probability to 1".into());
         }
         self.mixup.check(self.batch_size)?;
+        self.shorten.check()?;
         self.bandwidth.check()?;
         self.remix.check()
     }
