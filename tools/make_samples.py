@@ -209,7 +209,8 @@ def main():
     one = disco(rng(0), 0.5, [(57, 3), (53, 4), (55, 4), (52, 3)])
     two = disco(rng(1), 0.5, [(57, 3), (62, 3), (55, 4), (60, 4)])
     guitars = mix(rock(rng(2), 60 / 160), other=1.6, vocals=0.7)
-    groove = mix(dict(drums=one["drums"], bass=one["bass"], other=two["other"], vocals=two["vocals"]), drums=1.3)
+    parts = dict(drums=one["drums"], bass=one["bass"], other=two["other"], vocals=two["vocals"])
+    groove = mix(parts, drums=1.5, bass=1.2, other=0.5, vocals=0.3)
     mashup = groove + street(rng(3))
     keys = piano(rng(4), 0.62)
     pieces = {
