@@ -4,7 +4,7 @@ the program on that anybody may use (CC0).
     pip install numpy==2.4.6 soundfile==0.13.1
     python3 tools/make_samples.py [--out samples]
 
-  rock.flac     20 s: power chords of two guitars at 160 beats a minute, and a third that leads
+  rock.flac     20 s: power chords of two guitars at 112 beats a minute, and a third that leads
   mashup.flac   20 s: drums and bass of one disco groove (120 beats a minute: kick on every beat, open hi-hat between,
                 octave bass), strings and lead of another, the whole under street noise (rumble and two horns, about
                 12 dB below the music): what this program is for
@@ -208,11 +208,11 @@ def main():
     mix = lambda stems, **gains: sum(gains.get(name, 1.0) * level(stem) for name, stem in stems.items())
     one = disco(rng(0), 0.5, [(57, 3), (53, 4), (55, 4), (52, 3)])
     two = disco(rng(1), 0.5, [(57, 3), (62, 3), (55, 4), (60, 4)])
-    guitars = mix(rock(rng(2), 60 / 160), other=1.6, vocals=0.7)
+    guitars = mix(rock(rng(2), 60 / 112), drums=1.2, bass=0.7, other=2.4, vocals=1.4)
     parts = dict(drums=one["drums"], bass=one["bass"], other=two["other"], vocals=two["vocals"])
     groove = mix(parts, drums=1.5, bass=1.2, other=0.5, vocals=0.3)
     mashup = groove + street(rng(3))
-    keys = piano(rng(4), 0.62)
+    keys = piano(rng(4), 0.8)
     pieces = {
         "rock.flac": guitars,
         "mashup.flac": mashup,
