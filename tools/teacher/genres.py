@@ -1,13 +1,15 @@
 """What genre a teacher takes unlabelled sound for, as a table for `[teacher]` with `kind = "probabilities"`.
 
-    genres.py --songs POOL --split split.json --pool POOL [--sources NAME ...] --out genres.safetensors
+    genres.py --songs POOL --split split.json --pool POOL [--sources NAME ...] [--sorted FOLDER] --out genres.safetensors
 
 Logistic regression on what targets.py heard in the labelled songs of the training side (standardised, C = 0.01), then its probabilities for
 the songs of the other pool (of these folders of it only, with --sources). Prints how it does on the labelled songs of the other side, which
-have no part in it.
+have no part in it. With --sorted the songs of the table are those of FOLDER, which gets a link to each, one folder for each genre they are
+taken for: a training draws from all folders equally often, so that it hears no genre more often than another.
 """
 import argparse
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -22,12 +24,26 @@ def heard(pool):
         return stored["songs"], stored["values"]
 
 
+def sort(songs, taken_for, pool, out):
+    """Links songs into a folder for each genre; their new ids."""
+    ids = []
+    for song, genre in zip(songs, taken_for):
+        source, name = song.split("/")
+        # The name first, so that what is of one recording is still known by it.
+        ids.append(f"taken-for-{genre}/{name}.{source}")
+        folder = out / "genres_stems" / ids[-1]
+        folder.mkdir(parents=True)
+        os.link(pool / "genres_stems" / song / "other.wav", folder / "other.wav")
+    return ids
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=pathlib.Path, required=True)
     parser.add_argument("--split", type=pathlib.Path, required=True)
     parser.add_argument("--pool", type=pathlib.Path, required=True)
     parser.add_argument("--sources", nargs="*")
+    parser.add_argument("--sorted", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
     split = json.loads(args.split.read_text())
@@ -41,7 +57,10 @@ def main():
     wanted = np.array([not args.sources or song.split("/")[0] in args.sources for song in songs])
     targets = model.predict_proba(values[wanted]).astype(np.float32)
     targets /= targets.sum(1, keepdims=True)
-    metadata = {"songs": json.dumps(songs[wanted].tolist()), "columns": json.dumps(model.classes_.tolist())}
+    ids = songs[wanted].tolist()
+    if args.sorted:
+        ids = sort(ids, model.classes_[targets.argmax(1)], args.pool, args.sorted)
+    metadata = {"songs": json.dumps(ids), "columns": json.dumps(model.classes_.tolist())}
     save_file({"targets": targets}, args.out, metadata)
     print(dict(zip(model.classes_, np.bincount(targets.argmax(1), minlength=len(model.classes_)).tolist())))
 

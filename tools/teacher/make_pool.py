@@ -3,8 +3,9 @@
     make_pool.py --music DIR [DIR...] --out POOL [--windows 4000]    windows of every sound file (no wav: those are mostly effects), evenly spaced, few of each
     make_pool.py --mashups DIR [DIR...] --out POOL                   what `messymash remix` wrote
     make_pool.py --songs DIR --out POOL                              labelled songs, DIR/<genre>/<file>, each whole
+    make_pool.py --pieces 14000 --out POOL                           pieces of 2 to 3 s, one each of so many of the windows that are there
 
-POOL/genres_stems/<source>/<name>/other.wav; what is silent (RMS below -50 dB) or shorter than 8 s is left out (but for labelled songs).
+POOL/genres_stems/<source>/<name>/other.wav; what is silent (RMS below -50 dB) or shorter than 8 s is left out (but for labelled songs and pieces).
 """
 import argparse
 import pathlib
@@ -33,8 +34,8 @@ def cut(path, start):
         return soxr.resample(samples, file.samplerate, RATE)[:LENGTH]
 
 
-def keep(samples, out, source, name):
-    if len(samples) >= 8 * RATE and np.sqrt(np.mean(samples**2)) >= 10 ** (-50 / 20):
+def keep(samples, out, source, name, least=8):
+    if len(samples) >= least * RATE and np.sqrt(np.mean(samples**2)) >= 10 ** (-50 / 20):
         write(samples, out, source, name)
 
 
@@ -44,12 +45,25 @@ def write(samples, out, source, name):
     soundfile.write(folder / "other.wav", np.clip(samples, -1, 1), RATE)
 
 
+def cut_pieces(pool, count):
+    """What short sounds are made of: a piece of as many windows at a random place, long enough for two thirds of what the teacher hears at once."""
+    random = np.random.default_rng(1)
+    windows = sorted(path for path in pool.glob("genres_stems/*/*/other.wav") if not path.parent.name.endswith(".piece"))
+    for number in sorted(random.permutation(len(windows))[:count]):
+        samples = soundfile.read(windows[number], dtype="float32")[0]
+        length = int(random.uniform(2, 3) * RATE)
+        start = random.integers(0, len(samples) - length + 1)
+        folder = windows[number].parent
+        keep(samples[start : start + length], pool, folder.parent.name, f"{folder.name}.piece", least=2)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--music", nargs="*", type=pathlib.Path, default=[])
     parser.add_argument("--mashups", nargs="*", type=pathlib.Path, default=[])
     parser.add_argument("--songs", type=pathlib.Path)
     parser.add_argument("--windows", type=int, default=4000)
+    parser.add_argument("--pieces", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
     for root in args.mashups:
@@ -71,6 +85,7 @@ def main():
             # Named as GTZAN names excerpts, so that all of a file lie on one side of a split.
             jobs += [(path, start, f"track.{number:05}.{int(start)}") for start in starts]
         list(pool.map(lambda job: keep(cut(job[0], job[1]), args.out, "music", job[2]), jobs))
+    cut_pieces(args.out, args.pieces)
 
 
 main()
