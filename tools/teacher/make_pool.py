@@ -49,6 +49,8 @@ def cut_pieces(pool, count):
     """What short sounds are made of: a piece of as many windows at a random place, long enough for two thirds of what the teacher hears at once."""
     random = np.random.default_rng(1)
     windows = sorted(path for path in pool.glob("genres_stems/*/*/other.wav") if not path.parent.name.endswith(".piece"))
+    if count and not windows:
+        raise SystemExit(f"{pool} has no windows to cut pieces from; make them first (--music, --mashups)")
     for number in sorted(random.permutation(len(windows))[:count]):
         samples = soundfile.read(windows[number], dtype="float32")[0]
         length = int(random.uniform(2, 3) * RATE)
