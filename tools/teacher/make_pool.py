@@ -46,14 +46,14 @@ def write(samples, out, source, name):
 
 
 def cut_pieces(pool, count):
-    """What short sounds are made of: a piece of as many windows at a random place, long enough for two thirds of what the teacher hears at once."""
+    """A piece of each of `count` windows, at a random place and 2 to 3 s long; the teacher hears 3 s at once."""
     random = np.random.default_rng(1)
     windows = sorted(path for path in pool.glob("genres_stems/*/*/other.wav") if not path.parent.name.endswith(".piece"))
     if count and not windows:
         raise SystemExit(f"{pool} has no windows to cut pieces from; make them first (--music, --mashups)")
     for number in sorted(random.permutation(len(windows))[:count]):
         samples = soundfile.read(windows[number], dtype="float32")[0]
-        length = int(random.uniform(2, 3) * RATE)
+        length = min(int(random.uniform(2, 3) * RATE), len(samples))
         start = random.integers(0, len(samples) - length + 1)
         folder = windows[number].parent
         keep(samples[start : start + length], pool, folder.parent.name, f"{folder.name}.piece", least=2)

@@ -2,6 +2,17 @@
 
 use super::*;
 
+/// The music of a mashup alone.
+fn without_noise(remixer: &Remixer, remix: &Remix) -> Waveform {
+    let noises = Vec::new();
+    remixer
+        .render(&Remix {
+            noises,
+            ..remix.clone()
+        })
+        .unwrap()
+}
+
 #[test]
 fn every_mashup_is_audible_bounded_and_as_long_as_asked() {
     let remixer = remixer(RemixOptions::default());
@@ -78,12 +89,7 @@ fn the_snr_is_as_asked_over_the_noises_span() {
     );
     for index in 0..20 {
         let (remix, sound) = remixer.make(4, 0, index).unwrap();
-        let clean = remixer
-            .render(&Remix {
-                noises: Vec::new(),
-                ..remix.clone()
-            })
-            .unwrap();
+        let clean = without_noise(&remixer, &remix);
         let noise = &remix.noises[0];
         let Loudness::SnrDb(asked) = noise.loudness else {
             panic!("by SNR only")
@@ -125,12 +131,7 @@ fn an_amplitude_is_relative_to_the_musics_peak() {
     let (data, cache) = world(|id, stem| plain(id, stem).iter().map(|x| x * 0.3).collect());
     let remixer = Remixer::with_cache(&data, &all_songs(&data), &[3], options, Arc::clone(&cache)).unwrap();
     let (remix, sound) = remixer.make(4, 0, 0).unwrap();
-    let clean = remixer
-        .render(&Remix {
-            noises: Vec::new(),
-            ..remix.clone()
-        })
-        .unwrap();
+    let clean = without_noise(&remixer, &remix);
     let noise = &remix.noises[0];
     let Loudness::Amplitude(amplitude) = noise.loudness else {
         panic!("by amplitude only")
