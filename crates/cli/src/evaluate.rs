@@ -155,6 +155,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         writeln!(out, "{}", evaluation.title)?;
         writeln!(out, "macro F1  {}", shown(measures.macro_f1))?;
         writeln!(out, "accuracy  {}", shown(measures.accuracy))?;
+        writeln!(out, "log loss  {:.4} nats", measures.log_loss)?;
         if args.protocol.is_some() && n == 0 {
             print_details(&mut out, evaluation, &measures)?;
         }

@@ -443,7 +443,10 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
         Evaluation::from_json(&fs::read_to_string(at("report/evaluation.json")).unwrap()).unwrap();
     assert_eq!(evaluation.items.len(), 20);
     assert!(evaluation.items.iter().all(|item| item.remix.is_some()));
-    assert!(evaluation.measure().unwrap().accuracy.value > 0.8);
+    let measures = evaluation.measure().unwrap();
+    assert!(measures.accuracy.value > 0.8);
+    let loss = format!("\nlog loss  {:.4} nats\n", measures.log_loss);
+    assert!(text.contains(&loss), "{text}");
     let text = ok(&mut evaluate(
         &["--songs", at("songs").to_str().unwrap()],
         "clean",
