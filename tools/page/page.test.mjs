@@ -170,10 +170,10 @@ test("an example is heard, played and left by keyboard alone", () => visiting(br
     }
     assert.fail(`${what} is not reached by Tab`);
   };
-  await reach("A quiet piano");
+  await reach("A mashup in the street");
   await page.keyboard.press("Enter");
   await finished(page);
-  assert.equal((await text(page, "verdict")).toLowerCase(), "classical");
+  assert.equal((await text(page, "verdict")).toLowerCase(), "disco");
   assert.equal(await focused(), "verdict");
   await reach("play");
   await page.keyboard.press("Enter");
@@ -268,11 +268,12 @@ test("several sounds have a table, one answer at a time, and downloads that tell
   await page.waitForFunction(() => document.querySelector("#status").textContent === "All 3 sounds are done, 1 of them without an answer.");
   const column = (number) => page.locator(`#rows tr > :nth-child(${number})`).allTextContents();
   assert.deepEqual(await column(1), ["first.flac", hostile, "score.pdf"]);
-  assert.deepEqual(await column(2), ["disco", "classical", "failed"]);
+  assert.deepEqual(await column(2), ["disco", "classical?", "failed"]);
   assert.deepEqual(await column(4), ["0:20", "0:20", ""]);
   assert.equal((await text(page, "verdict")).toLowerCase(), "disco");
   await page.locator("#rows button").nth(1).click();
-  assert.equal((await text(page, "verdict")).toLowerCase(), "classical");
+  assert.match(await text(page, "verdict"), /Not sure/);
+  assert.match((await page.locator("#contenders").textContent()).toLowerCase(), /^classical/);
   assert.match(await text(page, "answer-name"), /onerror/);
   assert.equal(await page.title(), "messymash: what genre is it?");
   assert.equal(await page.locator("#rows img, #answer-name img").count(), 0);
