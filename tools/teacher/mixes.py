@@ -20,7 +20,7 @@ SPEED = np.log(1.25)
 
 
 def piece(random, files, length):
-    """`length` samples of one of the files, at 0.8 to 1.25 of its speed (and pitch), with a tilt of 9 dB at most; RMS 1, or None if silent."""
+    """`length` samples of one of the files, at 0.8 to 1.25 of its speed (and pitch), with a tilt of 9.5 dB at most; RMS 1, or None if silent."""
     path = files[random.integers(len(files))] / "other.wav"
     speed = np.exp(random.uniform(-SPEED, SPEED))
     needed = int(length * speed) + 64
