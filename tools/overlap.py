@@ -4,6 +4,9 @@
 
 The weights stay as they are; the position embeddings, one for each place of a patch, are interpolated between the places in time that the
 model knows (linearly; what lies beyond the last keeps that one's). Computing time grows with the number of patches, which is printed.
+
+With `time_stride` changed in config.json alone, messymash would interpolate on loading, but as for another length of the input, which puts
+the places up to a quarter of a patch aside; and transformers would refuse the file.
 """
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Music that is written as it is played: accompaniments by MMA (Musical MIDI Accompaniment) in its some two thousand grooves, with chords and a
+"""Music that is written as it is played: accompaniments by MMA (Musical MIDI Accompaniment) in most of its two thousand grooves, with chords and a
 melody made up at random, played by FluidSynth, in the Messy Mashup layout (OUT/genres_stems/arrangements/<number>/other.wav, 16 kHz mono).
 
     arrangements.py --count 400 [--first 0] --out OUT
@@ -69,7 +69,7 @@ def grooves():
 
 
 def riff(random, fast):
-    """A bar of a melody: degrees of the C major scale that MMA bends to the chord of the bar."""
+    """A bar of a melody: notes of C major whatever the chord; MMA transposes them with it."""
     notes, left = [], 16
     while left > 0:
         length = min(int(random.choice([1, 2, 2, 4, 4, 8] if fast else [2, 4, 4, 8, 8, 16])), left)
@@ -117,7 +117,7 @@ def piece(random, styles, shares, folder):
             elif solo:
                 program = lead
             else:
-                # The same kind of instrument (General MIDI has them in eights) for half, and for a few any at all.
+                # Mostly its own or one of its kind (General MIDI has them in eights), for a few any at all.
                 chance = random.random()
                 program = said if chance < 0.45 else said // 8 * 8 + random.integers(8) if chance < 0.9 else random.integers(112)
                 if chords == "power" and 24 <= said < 32:
