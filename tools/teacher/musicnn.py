@@ -51,8 +51,8 @@ class Musicnn(torch.nn.Module):
         x = F.pad(x.transpose(1, 2)[:, None], (0, 0, 3, 3))
         return self.norm(self.conv(x, number), number + 1, 1)[..., 0]
 
-    def forward(self, x):
-        """[n, 187, 96] -> the last layer before the tags, [n, 200]."""
+    def middle(self, x):
+        """[n, frames, 96] -> what the filters hear, [n, 753, frames]."""
         x = self.norm(x[:, None], 0, 1)
         padded = F.pad(x, (0, 0, 3, 3))
         front = [self.norm(self.conv(padded, i), i + 1, 1).amax(3) for i in (0, 1)]
@@ -63,9 +63,20 @@ class Musicnn(torch.nn.Module):
         first = self.layer(front, 5)
         second = self.layer(first, 6) + first
         third = self.layer(second, 7) + second
-        middle = torch.cat([front, first, second, third], 1)
-        pooled = self.norm(torch.stack([middle.amax(2), middle.mean(2)], 2).flatten(1), 9, 1)
-        return self.norm(F.relu(pooled @ self.weights["dense/kernel"] + self.weights["dense/bias"]), 10, 1)
+        return torch.cat([front, first, second, third], 1)
+
+    def dense(self, most, mean):
+        """Maximum and mean over time, [n, 753] each -> the last layer before its activation, [n, 200]."""
+        pooled = self.norm(torch.stack([most, mean], 2).flatten(1), 9, 1)
+        return pooled @ self.weights["dense/kernel"] + self.weights["dense/bias"]
+
+    def last(self, x):
+        return self.norm(F.relu(x), 10, 1)
+
+    def forward(self, x):
+        """[n, 187, 96] -> the last layer before the tags, [n, 200]."""
+        middle = self.middle(x)
+        return self.last(self.dense(middle.amax(2), middle.mean(2)))
 
 
 def varint(data, at):

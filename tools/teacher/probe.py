@@ -1,13 +1,14 @@
 """What a body that learnt from a teacher knows of genres, before any genre is taught to it.
 
-    probe.py --body RUN/last --pool POOL --songs POOL --split split.json
+    probe.py --body RUN/last [--pool POOL] --songs POOL --split split.json
 
-RUN is a training with `[teacher]` on the table of POOL (targets.py); --songs has the labelled songs, heard by the teacher as well. Prints
-how much of what the teacher hears in the labelled songs the body says, of the training side (whose mashups are in the pool) and of the other,
-and accuracy and loss (nats) on the other side, of the teacher's regression (that of genres.py) on what the body says, and of regressions on
-its pooled token, fitted to the training songs.
+RUN is a training with `[teacher]` on the table of POOL (targets.py), or what distil_columns.py wrote (then --pool is not needed, and the teacher is
+MSD_musicnn alone); --songs has the labelled songs, heard by the teacher as well (targets.py). Prints how much of what the teacher hears in the
+labelled songs the body says, of the training side (whose mashups are in the pool) and of the other, and accuracy and loss (nats) on the other
+side, of the teacher's regression (that of genres.py) on what the body says, and of regressions on its pooled token, fitted to the training songs.
 """
 import argparse
+import functools
 import json
 import pathlib
 
@@ -30,14 +31,26 @@ def windows(samples):
     return [samples[:LENGTH], samples[-LENGTH:]]
 
 
+def says(args, model):
+    """What turns the pooled token into what the teacher hears, standardised, and `mean` and `deviation` of that."""
+    heads = args.body / "heads.pt"
+    if heads.exists():
+        table = torch.load(heads)
+        return functools.partial(torch.nn.functional.linear, **table["whole"]), {name: table[name].numpy() for name in ("mean", "deviation")}
+    if not args.pool:
+        raise SystemExit(f"{args.body} has no heads.pt: tell --pool, whose teacher.safetensors it learnt")
+    return model.classifier, load_file(args.pool / "teacher.safetensors")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("body", "pool", "songs", "split"):
+    parser.add_argument("--pool", type=pathlib.Path)
+    for name in ("body", "songs", "split"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     args = parser.parse_args()
     model = ASTForAudioClassification.from_pretrained(args.body).eval()
     extractor = ASTFeatureExtractor.from_pretrained(args.body)
-    table = load_file(args.pool / "teacher.safetensors")
+    head, table = says(args, model)
     with np.load(args.songs / "heard.npz") as stored:
         names, heard = stored["songs"], stored["values"]
     split = json.loads(args.split.read_text())
@@ -49,9 +62,10 @@ def main():
         with torch.inference_mode():
             inputs = extractor(windows(samples), sampling_rate=RATE, return_tensors="pt")
             pooled = model.audio_spectrogram_transformer(**inputs).pooler_output
-            said.append(model.classifier(pooled).numpy().mean(0))
+            said.append(head(pooled).numpy().mean(0))
             tokens.append(pooled.numpy().mean(0))
     said, tokens = np.array(said) * table["deviation"] + table["mean"], np.array(tokens)
+    heard = heard[:, : said.shape[1]]  # MSD_musicnn comes first
 
     def explained(rows):
         return 1 - ((said - heard)[rows] ** 2).sum() / ((heard - heard[train].mean(0))[rows] ** 2).sum()
