@@ -2,10 +2,10 @@
 
     distil_columns.py --pool POOL --init MODEL --noise FOLDER [FOLDER ...] --out MODEL [--steps 3600] [--columns-weight 1]
 
-POOL/columns.npz is from columns.py. A sound of one unit (2.56 s) is heard four times over, one of four or more as its first four. Of the 128 patches of
-32 x 32 a window keeps --patches at random; each is to say what the teacher hears in its column (the first 64 principal components), the mean of the two
-tokens what it hears in the whole. Noise (5 to 28 dB), level and band limit are on the student's side. OUT has the body and the head of MODEL, for
-`init` of a recipe, and heads.pt, what turns tokens into what the teacher hears.
+POOL/columns.npz is from columns.py. A sound counts by its first four units of 2.56 s or, if it has fewer, by its first one, heard four times over.
+Of the 128 patches of 32 x 32 a window keeps --patches at random; each is to say what the teacher hears in its column (the first 64 principal
+components), the mean of the two tokens what it hears in the whole. Noise (5 to 28 dB), level and band limit are on the student's side. OUT has the
+body and the head of MODEL, for `init` of a recipe, and heads.pt, what turns tokens into what the teacher hears.
 """
 import argparse
 import json
@@ -111,14 +111,15 @@ class Batches:
         return torch.log((torch.fft.rfft(frames, 512).abs() ** 2 @ self.bank.T).clamp_min(1.1920928955078125e-07))
 
     def next(self):
-        random, full = self.random, self.random.random() < self.args.windows_share
-        chosen = random.choice(self.teacher.of_kind[full], self.args.batch)
+        random, kinds = self.random, self.teacher.of_kind
+        full = random.random() < self.args.windows_share if len(kinds[0]) and len(kinds[1]) else len(kinds[0]) == 0
+        chosen = random.choice(kinds[full], self.args.batch)
         sounds = np.stack([units_of(self.teacher.sounds[i][0])[: 4 if full else 1].reshape(-1) for i in chosen])
         for sound in sounds:
             for _ in range(random.choice(4, p=[0.3, 0.35, 0.2, 0.15])):
                 noise = self.noises[random.integers(len(self.noises))][: len(sound)]
                 start = random.integers(len(sound) - len(noise) + 1)
-                ratio = math.sqrt((sound**2).mean() / (noise**2).mean()) * 10 ** (-random.uniform(5, 28) / 20)
+                ratio = math.sqrt((sound**2).mean() / max((noise**2).mean(), 1e-9)) * 10 ** (-random.uniform(5, 28) / 20)
                 sound[start : start + len(noise)] += ratio * noise
             sound *= random.uniform(0.2, 1) / max(np.abs(sound).max(), 1e-3)
         samples = torch.from_numpy(sounds)
