@@ -15,9 +15,9 @@ import openvino
 import soundfile
 import torch
 
-from musicnn import MEL, Musicnn
+from musicnn import Musicnn, spectrogram
 
-UNIT, HOP, FRAMES, COLUMNS = 40_960, 256, 160, 8
+UNIT, FRAMES, COLUMNS = 40_960, 160, 8
 TOGETHER = 16
 
 
@@ -30,12 +30,6 @@ class Columns(Musicnn):
         most, mean = parts.amax(3), parts.mean(3)
         columns = [self.dense(most[..., i], mean[..., i]) for i in range(COLUMNS)]
         return self.last(self.dense(middle.amax(2), middle.mean(2))), torch.stack(columns, 1)
-
-
-def mel(units):
-    """Units as musicnn hears them, [n, 40960] -> [n, 160, 96]; see musicnn.py for the half floats."""
-    power = torch.stft(units, 512, HOP, window=torch.hann_window(512), pad_mode="constant", return_complex=True)[..., :FRAMES].abs() ** 2
-    return torch.log10(10_000 * (torch.from_numpy(MEL) @ power).transpose(1, 2).half().float() + 1)
 
 
 def units_of(path):
@@ -66,7 +60,8 @@ def main():
     for first in range(0, len(paths), TOGETHER):
         sounds = [units_of(path) for path in paths[first : first + TOGETHER]]
         counts += [len(units) for units in sounds]
-        heard = compiled(mel(torch.from_numpy(np.concatenate(sounds))).numpy())
+        # The frame after a unit's 160 is the first of the next.
+        heard = compiled(np.stack([spectrogram(unit)[:FRAMES] for units in sounds for unit in units]))
         whole.append(heard[0])
         columns.append(heard[1].astype(np.float16))
         if first // TOGETHER % 100 == 99:

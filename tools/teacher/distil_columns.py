@@ -100,6 +100,8 @@ class Batches:
         # Fold 4 of ESC-50, the first number of its file names, is kept for judging.
         noises = [read(path) for path in files if not path.name.startswith("4-")]
         self.noises = [noise for noise in noises if (noise**2).mean() > 1e-8]
+        if not self.noises:
+            raise SystemExit(f"no .ogg, .wav or .flac with sound in {', '.join(map(str, args.noise))}")
         self.settings = json.loads((args.init / "preprocessor_config.json").read_text())
         self.bank = F.pad(get_mel_banks(128, 512, float(RATE), 20.0, 0.0, 100.0, -500.0, 1.0)[0], (0, 1))
 
@@ -143,10 +145,13 @@ def main():
     for name in ("pool", "init", "out"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     parser.add_argument("--noise", type=pathlib.Path, nargs="+", required=True)
-    for name, default in (("steps", 3600), ("batch", 32), ("patches", 39), ("seed", 1)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    for name, default in (("columns-weight", 1.0), ("rate", 4e-4), ("windows-share", 0.3)):
-        parser.add_argument(f"--{name}", type=float, default=default)
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--batch", type=int, default=32, help="sounds in a step")
+    parser.add_argument("--patches", type=int, default=39, help="of 128, how many a sound keeps")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=4e-4, help="highest learning rate; it falls to a hundredth by a cosine")
+    parser.add_argument("--columns-weight", type=float, default=1.0, help="weight of the columns' error beside that of the whole; 0: without")
+    parser.add_argument("--windows-share", type=float, default=0.3, help="share of the batches with sounds of four units")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     teacher, student = Teacher(args.pool), Student(args.init)

@@ -14,11 +14,16 @@ RATE, HOP, BINS, FRAMES = 16_000, 256, 96, 187
 MEL = librosa.filters.mel(sr=RATE, n_fft=512, n_mels=BINS).astype(np.float32)
 
 
-def patches(samples):
-    """Mono f32 at 16 kHz -> [patches, 187, 96], without overlap; what is shorter than one patch is repeated."""
+def spectrogram(samples):
+    """Mono f32 at 16 kHz -> [frames, 96], a frame each 16 ms."""
     power = np.abs(librosa.stft(samples, n_fft=512, hop_length=HOP)) ** 2
     # musicnn keeps the energies as half floats before it takes the logarithm.
-    mel = np.log10(10_000 * (MEL @ power).T.astype(np.float16).astype(np.float32) + 1)
+    return np.log10(10_000 * (MEL @ power).T.astype(np.float16).astype(np.float32) + 1)
+
+
+def patches(samples):
+    """Mono f32 at 16 kHz -> [patches, 187, 96], without overlap; what is shorter than one patch is repeated."""
+    mel = spectrogram(samples)
     while len(mel) < FRAMES:
         mel = np.concatenate([mel, mel])
     return np.stack([mel[first : first + FRAMES] for first in range(0, len(mel) - FRAMES + 1, FRAMES)])

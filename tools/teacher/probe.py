@@ -48,7 +48,7 @@ def main():
     for name in ("body", "songs", "split"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     args = parser.parse_args()
-    model = ASTForAudioClassification.from_pretrained(args.body).eval()
+    model = ASTForAudioClassification.from_pretrained(args.body).float().eval()
     extractor = ASTFeatureExtractor.from_pretrained(args.body)
     head, table = says(args, model)
     with np.load(args.songs / "heard.npz") as stored:
