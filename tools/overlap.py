@@ -1,4 +1,4 @@
-"""A model with its patches closer together in time, so that it looks at each moment more often; no training is needed to run it.
+"""A model with its patches closer together in time, so that it looks at each moment more often, or further apart; no training is needed.
 
     overlap.py MODEL --time-stride 16 --out MODEL
 

@@ -1,0 +1,89 @@
+"""Tests of overlap.py and average.py, with the bundled model and the wheel (`tools/check_python.sh` runs them)."""
+import json
+import pathlib
+import subprocess
+import sys
+
+import messymash
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BUNDLED = ROOT / "models/default"
+SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix != ".md")
+POSITIONS = "audio_spectrogram_transformer.embeddings.position_embeddings"
+
+
+def run(tool, *args):
+    return subprocess.run([sys.executable, ROOT / "tools" / tool, *map(str, args)], capture_output=True, text=True)
+
+
+def made(tool, *args):
+    done = run(tool, *args)
+    assert done.returncode == 0, done.stderr
+    return args[-1]
+
+
+def scores(model):
+    classifier = messymash.Classifier.from_pretrained(str(model))
+    return np.array([[entry["score"] for entry in sorted(answer, key=lambda entry: entry["label"])]
+                     for answer in (classifier(str(path), top_k=10) for path in SAMPLES)])
+
+
+def test_patches_come_closer_and_go_apart_again(tmp_path):
+    bundled = load_file(BUNDLED / "model.safetensors")
+    config = json.loads((BUNDLED / "config.json").read_text())
+    stride = config["time_stride"]
+    closer = made("overlap.py", BUNDLED, "--time-stride", stride // 2, "--out", tmp_path / "closer")
+    known, between = bundled[POSITIONS], load_file(closer / "model.safetensors")[POSITIONS]
+    rows = (config["num_mel_bins"] - config["patch_size"]) // config["frequency_stride"] + 1
+    places = (known.shape[1] - 2) // rows
+    assert between.shape == (1, 2 + rows * (2 * places - 1), known.shape[2])
+    grid = between[0, 2:].reshape(rows, 2 * places - 1, -1)
+    np.testing.assert_array_equal(grid[:, ::2], known[0, 2:].reshape(rows, places, -1))
+    np.testing.assert_allclose(grid[:, 1], (grid[:, 0].astype("f8") + grid[:, 2]) / 2, rtol=1e-3, atol=1e-4)
+    # The same sound, looked at more often: other scores, but not of another world.
+    difference = np.abs(scores(closer) - scores(BUNDLED))
+    assert 1e-4 < difference.max() < 0.5
+
+    again = made("overlap.py", closer, "--time-stride", stride, "--out", tmp_path / "again")
+    assert json.loads((again / "config.json").read_text()) == config
+    for name, weights in load_file(again / "model.safetensors").items():
+        np.testing.assert_array_equal(weights, bundled[name])
+
+
+def test_the_mean_of_two_models(tmp_path):
+    bundled = load_file(BUNDLED / "model.safetensors")
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("config.json", "preprocessor_config.json"):
+        (other / name).write_bytes((BUNDLED / name).read_bytes())
+    save_file({name: 3 * weights.astype("f4") for name, weights in bundled.items()}, other / "model.safetensors")
+    mean = load_file(made("average.py", BUNDLED, other, "--out", tmp_path / "mean") / "model.safetensors")
+    assert mean.keys() == bundled.keys()
+    for name, weights in mean.items():
+        np.testing.assert_allclose(weights, 2 * bundled[name].astype("f4"), rtol=1e-6)
+
+    alone = made("average.py", BUNDLED, BUNDLED, "--out", tmp_path / "alone")
+    np.testing.assert_allclose(scores(alone), scores(BUNDLED), atol=1e-6)
+
+
+@pytest.mark.parametrize(("tool", "args", "said"), [
+    ("overlap.py", [BUNDLED, "--time-stride", 0], "give 1 to 992 frames"),
+    ("overlap.py", [BUNDLED, "--time-stride", 993], "give 1 to 992 frames"),
+    ("overlap.py", [ROOT / "samples", "--time-stride", 16], "has no config.json"),
+])
+def test_what_cannot_be_is_refused_in_words(tmp_path, tool, args, said):
+    done = run(tool, *args, "--out", tmp_path / "out")
+    assert done.returncode != 0 and said in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_of_two_shapes_have_no_mean(tmp_path):
+    closer = made("overlap.py", BUNDLED, "--time-stride", 16, "--out", tmp_path / "closer")
+    done = run("average.py", BUNDLED, closer, "--out", tmp_path / "out")
+    assert done.returncode != 0 and "has not the tensors of" in done.stderr
+    assert not (tmp_path / "out").exists()
+    there = run("overlap.py", BUNDLED, "--time-stride", 16, "--out", closer)
+    assert there.returncode != 0 and "is there already" in there.stderr
