@@ -69,13 +69,13 @@ def test_the_mean_of_two_models(tmp_path):
     np.testing.assert_allclose(scores(alone), scores(BUNDLED), atol=1e-6)
 
 
-@pytest.mark.parametrize(("tool", "args", "said"), [
-    ("overlap.py", [BUNDLED, "--time-stride", 0], "give 1 to 992 frames"),
-    ("overlap.py", [BUNDLED, "--time-stride", 993], "give 1 to 992 frames"),
-    ("overlap.py", [ROOT / "samples", "--time-stride", 16], "has no config.json"),
+@pytest.mark.parametrize(("model", "stride", "said"), [
+    (BUNDLED, 0, "give 1 to 992 frames"),
+    (BUNDLED, 993, "give 1 to 992 frames"),
+    (ROOT / "samples", 16, "has no config.json"),
 ])
-def test_what_cannot_be_is_refused_in_words(tmp_path, tool, args, said):
-    done = run(tool, *args, "--out", tmp_path / "out")
+def test_what_cannot_be_is_refused_in_words(tmp_path, model, stride, said):
+    done = run("overlap.py", model, "--time-stride", stride, "--out", tmp_path / "out")
     assert done.returncode != 0 and said in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 
