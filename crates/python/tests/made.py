@@ -4,6 +4,8 @@ import json
 import math
 import pathlib
 import struct
+import subprocess
+import sys
 import wave
 
 import numpy as np
@@ -31,6 +33,12 @@ def read_wav(path):
 
 def tone(hertz, seconds, amplitude=0.3):
     return amplitude * np.sin(2 * math.pi * hertz * np.arange(round(seconds * RATE)) / RATE)
+
+
+def python(code):
+    """Begins a Python of its own that a Ctrl-C reaches, also where the tests run in the background of a shell, which has it ignored."""
+    code = f"import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
 def write_data(root):

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from made import GOLDEN, RATE, ROOT, judging_model, read_wav, write_wav
+from made import GOLDEN, RATE, ROOT, judging_model, python, read_wav, write_wav
 
 import messymash
 from messymash import Classifier
@@ -204,11 +204,14 @@ try:
 except KeyboardInterrupt:
     print("stopped")
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=120)[0] == "stopped\n" and process.returncode == 0
+    process = python(code)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=120)[0] == "stopped\n" and process.returncode == 0
+    finally:
+        process.kill()
 
 
 def answer_in_child(classifier, path, queue):

@@ -5,13 +5,12 @@ import json
 import multiprocessing
 import pickle
 import signal
-import subprocess
 import sys
 import types
 
 import numpy as np
 import pytest
-from made import GOLDEN, ROOT, read_wav
+from made import GOLDEN, ROOT, python, read_wav
 
 import messymash
 from messymash import Classifier, remix, split
@@ -177,7 +176,7 @@ try:
 except KeyboardInterrupt:
     print("stopped")
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = python(code)
     try:
         assert process.stdout.readline() == "at work\n"
         process.send_signal(signal.SIGINT)
