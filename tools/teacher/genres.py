@@ -82,6 +82,8 @@ def main():
     parser.add_argument("--folders", type=int, default=1)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
+    if args.labelled is not None and not 0 <= args.labelled <= 1:
+        parser.error(f"--labelled {args.labelled}: give a share from 0 to 1")
     split = json.loads(args.split.read_text())
     names, values = heard(args.songs)
     genres = np.array([name.split("/")[0] for name in names])
