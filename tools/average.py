@@ -15,6 +15,11 @@ def main():
     parser.add_argument("models", nargs="+", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
+    for model in args.models:
+        if not (model / "model.safetensors").exists():
+            parser.error(f"{model} has no model.safetensors: name a model's folder")
+    if args.out.exists():
+        parser.error(f"{args.out} is there already")
     weights = [load_file(model / "model.safetensors") for model in args.models]
     shapes = [{name: value.shape for name, value in each.items()} for each in weights]
     for model, shape in zip(args.models, shapes):

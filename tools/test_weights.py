@@ -85,5 +85,13 @@ def test_models_of_two_shapes_have_no_mean(tmp_path):
     done = run("average.py", BUNDLED, closer, "--out", tmp_path / "out")
     assert done.returncode != 0 and "has not the tensors of" in done.stderr
     assert not (tmp_path / "out").exists()
-    there = run("overlap.py", BUNDLED, "--time-stride", 16, "--out", closer)
-    assert there.returncode != 0 and "is there already" in there.stderr
+
+
+def test_nothing_is_written_over_and_no_model_is_no_model(tmp_path):
+    (tmp_path / "there").mkdir()
+    for args in (["overlap.py", BUNDLED, "--time-stride", 16], ["average.py", BUNDLED, BUNDLED]):
+        done = run(*args, "--out", tmp_path / "there")
+        assert done.returncode != 0 and "is there already" in done.stderr and "Traceback" not in done.stderr
+    assert not any((tmp_path / "there").iterdir())
+    done = run("average.py", BUNDLED, ROOT / "samples", "--out", tmp_path / "out")
+    assert done.returncode != 0 and "has no model.safetensors" in done.stderr and "Traceback" not in done.stderr
