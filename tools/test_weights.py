@@ -69,13 +69,32 @@ def test_the_mean_of_two_models(tmp_path):
     np.testing.assert_allclose(scores(alone), scores(BUNDLED), atol=1e-6)
 
 
-@pytest.mark.parametrize(("model", "stride", "said"), [
-    (BUNDLED, 0, "give 1 to 992 frames"),
-    (BUNDLED, 993, "give 1 to 992 frames"),
-    (ROOT / "samples", 16, "has no config.json"),
+def test_patches_come_closer_in_frequency_too(tmp_path):
+    known = load_file(BUNDLED / "model.safetensors")[POSITIONS]
+    config = json.loads((BUNDLED / "config.json").read_text())
+    assert (config["frequency_stride"], config["patch_size"], config["num_mel_bins"]) == (32, 32, 128)
+    both = made("overlap.py", BUNDLED, "--time-stride", 16, "--frequency-stride", 16, "--out", tmp_path / "both")
+    grid = load_file(both / "model.safetensors")[POSITIONS][0, 2:].reshape(7, 63, -1).astype("f8")
+    coarse = known[0, 2:].reshape(4, 32, -1).astype("f8")
+    np.testing.assert_array_equal(grid[::2, ::2], coarse)
+    np.testing.assert_allclose(grid[1::2, ::2], (coarse[:-1] + coarse[1:]) / 2, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(grid[3, 5], coarse[1:3, 2:4].mean((0, 1)), rtol=1e-3, atol=1e-4)
+    difference = np.abs(scores(both) - scores(BUNDLED))
+    assert 1e-4 < difference.max() < 0.7
+
+    again = made("overlap.py", both, "--time-stride", 32, "--frequency-stride", 32, "--out", tmp_path / "again")
+    for name, weights in load_file(again / "model.safetensors").items():
+        np.testing.assert_array_equal(weights, load_file(BUNDLED / "model.safetensors")[name])
+
+
+@pytest.mark.parametrize(("model", "axis", "stride", "said"), [
+    (BUNDLED, "time", 0, "give 1 to 992 frames"),
+    (BUNDLED, "time", 993, "give 1 to 992 frames"),
+    (BUNDLED, "frequency", 97, "give 1 to 96 mel bins"),
+    (ROOT / "samples", "time", 16, "has no config.json"),
 ])
-def test_what_cannot_be_is_refused_in_words(tmp_path, model, stride, said):
-    done = run("overlap.py", model, "--time-stride", stride, "--out", tmp_path / "out")
+def test_what_cannot_be_is_refused_in_words(tmp_path, model, axis, stride, said):
+    done = run("overlap.py", model, f"--{axis}-stride", stride, "--out", tmp_path / "out")
     assert done.returncode != 0 and said in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 

@@ -1,11 +1,13 @@
-"""A body that learns what musicnn hears in every third of a second, beside what it hears in the whole (PyTorch; a try, see docs/experiments.md).
+"""A body that learns what musicnn hears in every third of a second, beside what it hears in the whole (PyTorch; tries, see docs/experiments.md).
 
     distil_columns.py --pool POOL --init MODEL --noise FOLDER [FOLDER ...] --out MODEL [--steps 3600] [--columns-weight 1]
 
-POOL/columns.npz is from columns.py. A sound counts by its first four units of 2.56 s or, if it has fewer, by its first one, heard four times over.
-Of the 128 patches of 32 x 32 a window keeps --patches at random; each is to say what the teacher hears in its column (the first 64 principal
-components), the mean of the two tokens what it hears in the whole. Noise (5 to 28 dB), level and band limit are on the student's side. OUT has the
-body and the head of MODEL, for `init` of a recipe, and heads.pt, what turns tokens into what the teacher hears.
+POOL/columns.npz is from columns.py. A sound counts by its first four units of 2.56 s (a window) or, if it has fewer, by its first one, which a window
+holds four times over. INIT is an AST of any shape, its patches overlapping or not (tools/overlap.py), with a time stride that divides 256 frames. Of
+the patches of a window, or the different ones of a unit, --patches are kept at random; each is to say what the teacher hears in the columns of 0.32 s
+where it begins and ends (the first 64 principal components, the mean of both), the mean of the two tokens what it hears in the whole. Noise (5 to
+28 dB), level and band limit are on the student's side, on the powers of the mel bins, which are computed once (POOL/spectra.npy, 64 KiB a unit). OUT
+has the body and the head of MODEL, for `init` of a recipe, and heads.pt, what turns tokens into what the teacher hears.
 """
 import argparse
 import json
@@ -26,6 +28,22 @@ from torchaudio.compliance.kaldi import get_mel_banks
 from columns import COLUMNS, UNIT, units_of
 
 RATE, COMPONENTS, BODY = 16_000, 64, "audio_spectrogram_transformer."
+FRAMES, BINS, COLUMN = UNIT // 160, 128, UNIT // 160 // COLUMNS  # of the student's spectrogram: in a unit, in height, in a column
+FLOOR = 1.1920928955078125e-07  # torchaudio's kaldi.fbank takes no logarithm of less
+BANK = F.pad(get_mel_banks(BINS, 512, float(RATE), 20.0, 0.0, 100.0, -500.0, 1.0)[0], (0, 1))
+
+
+def powers(samples):
+    """[n] -> [frames, 128]: what torchaudio's kaldi.fbank takes the logarithm of, called as the feature extractor of AST calls it."""
+    frames = torch.from_numpy(samples).unfold(0, 400, 160)
+    frames = frames - frames.mean(1, keepdim=True)
+    frames = (frames - 0.97 * torch.cat([frames[:, :1], frames[:, :-1]], 1)) * torch.hann_window(400, periodic=False)
+    return torch.fft.rfft(frames, 512).abs() ** 2 @ BANK.T
+
+
+def read(path):
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return soxr.resample(samples.mean(1), rate, RATE)
 
 
 class Teacher:
@@ -37,7 +55,7 @@ class Teacher:
         self.sounds, whole, columns = [], [], []
         for song, end, count in zip(table["songs"], ends, table["units"]):
             take = slice(end - count, end - count + (4 if count >= 4 else 1))
-            self.sounds.append((pool / "genres_stems" / song / "other.wav", count >= 4))
+            self.sounds.append((pool / "genres_stems" / song / "other.wav", take.stop - take.start))
             whole.append(table["whole"][take].mean(0))
             part = table["columns"][take].reshape(-1, 200)
             columns.append(np.tile(part, (4 * COLUMNS // len(part), 1)))
@@ -49,16 +67,35 @@ class Teacher:
         variances, axes = np.linalg.eigh(np.cov((sample - centre).T))
         axes = axes[:, ::-1][:, :COMPONENTS] * math.sqrt(COMPONENTS / variances[-COMPONENTS:].sum())  # variance 1 in the mean
         self.columns = torch.from_numpy(np.stack([(rows - centre) @ axes for rows in columns]).astype(np.float16))
-        self.of_kind = [np.array([i for i, (_, full) in enumerate(self.sounds) if full == kind]) for kind in (False, True)]
+        self.of_kind = {units: np.array([i for i, (_, n) in enumerate(self.sounds) if n == units]) for units in (1, 4)}
+
+
+def spectra(pool, sounds):
+    """Logarithms of the mel powers of all units of the sounds, at a peak of 1, [units, 256, 128], and where each sound begins."""
+    begins = np.cumsum([0] + [units for _, units in sounds])
+    path, shape = pool / "spectra.npy", (int(begins[-1]), FRAMES, BINS)
+    if not path.exists() or np.load(path, mmap_mode="r").shape != shape:
+        begun = path.with_suffix(".part")
+        table = np.lib.format.open_memmap(begun, "w+", np.float16, shape)
+        for (sound, units), begin in zip(sounds, begins):
+            samples = units_of(sound)[:units].reshape(-1)
+            samples = np.concatenate([samples, samples[:240]]) / max(np.abs(samples).max(), 1e-3)
+            table[begin : begin + units] = powers(samples).clamp_min(FLOOR).log().numpy().reshape(-1, FRAMES, BINS)
+        table.flush()
+        begun.rename(path)
+    return np.load(path, mmap_mode="r"), begins
 
 
 class Student(torch.nn.Module):
-    """An AST of any shape with patches that do not overlap, with heads for the whole and for columns; only the patches asked for are computed."""
+    """An AST with heads for the whole and for columns; only the patches asked for are computed."""
 
     def __init__(self, folder):
         super().__init__()
         config = json.loads((folder / "config.json").read_text())
-        assert config["time_stride"] == config["frequency_stride"] == config["patch_size"] == 32, "patches must be 32 x 32 without overlap"
+        self.patch, self.strides = config["patch_size"], (config["frequency_stride"], config["time_stride"])
+        if FRAMES % self.strides[1] or config["max_length"] != 4 * FRAMES or config["num_mel_bins"] != BINS:
+            raise SystemExit(f"{folder}: a model of 1,024 frames and 128 mel bins with a time stride that divides 256 is needed")
+        self.grid = [(length - self.patch) // stride + 1 for length, stride in zip((BINS, 4 * FRAMES), self.strides)]
         self.layers, self.heads, self.width = config["num_hidden_layers"], config["num_attention_heads"], config["hidden_size"]
         weights = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
         self.rest = {name: tensor for name, tensor in weights.items() if not name.startswith(BODY)}
@@ -73,16 +110,13 @@ class Student(torch.nn.Module):
     def norm(self, x, name):
         return F.layer_norm(x, (self.width,), self.body[f"{BODY}{name}.weight"], self.body[f"{BODY}{name}.bias"], 1e-12)
 
-    def forward(self, features, kept):
-        """Features [n, 32 c, 128], places [n, k] in the grid of 4 x 32 -> [n, 200], [n, k, 64]; fewer than 32 columns are repeated."""
-        n, k = kept.shape
-        there = features.shape[1] // 32
-        patches = features.view(n, there, 32, 4, 32).permute(0, 3, 1, 4, 2).reshape(n, 4 * there, 1024)
-        source = kept // 32 * there + kept % 32 % there
-        x = self.linear(patches.gather(1, source[..., None].expand(-1, -1, 1024)), "embeddings.patch_embeddings.projection")
+    def forward(self, patches, places):
+        """Patches [n, k, bins x frames of one], their places in the grid [n, k] -> [n, 200], [n, k, 64]."""
+        n, k = places.shape
+        x = self.linear(patches, "embeddings.patch_embeddings.projection")
         place = self.body[f"{BODY}embeddings.position_embeddings"][0]
         tokens = [self.body[f"{BODY}embeddings.{name}_token"][0] for name in ("cls", "distillation")]
-        x = torch.cat([(torch.cat(tokens) + place[:2]).expand(n, -1, -1), x + place[2:][kept]], 1)
+        x = torch.cat([(torch.cat(tokens) + place[:2]).expand(n, -1, -1), x + place[2:][places]], 1)
         for layer in (f"encoder.layer.{i}." for i in range(self.layers)):
             h = self.norm(x, layer + "layernorm_before")
             q, key, v = (self.linear(h, f"{layer}attention.attention.{m}").view(n, k + 2, self.heads, -1).transpose(1, 2) for m in ("query", "key", "value"))
@@ -94,50 +128,50 @@ class Student(torch.nn.Module):
 
 
 class Batches:
-    def __init__(self, args, teacher, random):
-        self.args, self.teacher, self.random = args, teacher, random
+    def __init__(self, args, teacher, student, random):
+        self.args, self.teacher, self.student, self.random = args, teacher, student, random
+        self.spectra, self.begins = spectra(args.pool, teacher.sounds)
         files = [path for folder in args.noise for path in sorted(folder.glob("*")) if path.suffix in (".ogg", ".wav", ".flac")]
         # Fold 4 of ESC-50, the first number of its file names, is kept for judging.
-        noises = [read(path) for path in files if not path.name.startswith("4-")]
-        self.noises = [noise for noise in noises if (noise**2).mean() > 1e-8]
+        noises = [read(path)[:UNIT] for path in files if not path.name.startswith("4-")]
+        self.noises = [powers(noise / math.sqrt((noise**2).mean())).numpy() for noise in noises if len(noise) >= 400 and (noise**2).mean() > 1e-8]
         if not self.noises:
             raise SystemExit(f"no .ogg, .wav or .flac with sound in {', '.join(map(str, args.noise))}")
         self.settings = json.loads((args.init / "preprocessor_config.json").read_text())
-        self.bank = F.pad(get_mel_banks(128, 512, float(RATE), 20.0, 0.0, 100.0, -500.0, 1.0)[0], (0, 1))
 
-    def features(self, samples):
-        """torchaudio's kaldi.fbank of many sounds at once, as the feature extractor of AST calls it."""
-        frames = samples.unfold(1, 400, 160)
-        frames = frames - frames.mean(2, keepdim=True)
-        frames = (frames - 0.97 * torch.cat([frames[..., :1], frames[..., :-1]], 2)) * torch.hann_window(400, periodic=False)
-        return torch.log((torch.fft.rfft(frames, 512).abs() ** 2 @ self.bank.T).clamp_min(1.1920928955078125e-07))
+    def heard(self, sounds, units):
+        """What the student hears of sounds: [n, 256 units, 128], features as AST's extractor has them."""
+        random = self.random
+        x = np.exp(np.stack([self.spectra[self.begins[i] : self.begins[i] + units] for i in sounds]).astype(np.float32)).reshape(len(sounds), -1, BINS)
+        for sound, loudness in zip(x, x.sum((1, 2)) / x.shape[1]):
+            for _ in range(random.choice(4, p=[0.3, 0.35, 0.2, 0.15])):
+                noise = self.noises[random.integers(len(self.noises))]
+                start = random.integers(len(sound) - len(noise) + 1)
+                ratio = loudness / (noise.sum() / len(noise)) * 10 ** (-random.uniform(5, 28) / 10)
+                sound[start : start + len(noise)] += np.float32(ratio) * noise
+        x *= (10 ** random.uniform(-1.4, 0, (len(sounds), 1, 1))).astype(np.float32)
+        x = np.log(np.maximum(x, FLOOR))
+        for sound in x:
+            if random.random() < 0.3:
+                sound[:, random.integers(95, 128) :] = random.uniform(-15.9, -12)
+        return torch.from_numpy((x - self.settings["mean"]) / (2 * self.settings["std"])).float()
 
     def next(self):
-        random, kinds = self.random, self.teacher.of_kind
-        full = random.random() < self.args.windows_share if len(kinds[0]) and len(kinds[1]) else len(kinds[0]) == 0
-        chosen = random.choice(kinds[full], self.args.batch)
-        sounds = np.stack([units_of(self.teacher.sounds[i][0])[: 4 if full else 1].reshape(-1) for i in chosen])
-        for sound in sounds:
-            for _ in range(random.choice(4, p=[0.3, 0.35, 0.2, 0.15])):
-                noise = self.noises[random.integers(len(self.noises))][: len(sound)]
-                start = random.integers(len(sound) - len(noise) + 1)
-                ratio = math.sqrt((sound**2).mean() / max((noise**2).mean(), 1e-9)) * 10 ** (-random.uniform(5, 28) / 20)
-                sound[start : start + len(noise)] += ratio * noise
-            sound *= random.uniform(0.2, 1) / max(np.abs(sound).max(), 1e-3)
-        samples = torch.from_numpy(sounds)
-        features = self.features(torch.cat([samples, samples[:, :240]], 1))
-        for one in features:
-            if random.random() < 0.3:
-                one[:, random.integers(95, 128) :] = random.uniform(-15.9, -12)
-        features = (features - self.settings["mean"]) / (2 * self.settings["std"])
-        kept = torch.from_numpy(np.argsort(random.random((len(chosen), 128)), 1)[:, : self.args.patches].copy())
-        columns = self.teacher.columns[chosen].float().gather(1, (kept % 32)[..., None].expand(-1, -1, COMPONENTS))
-        return features, kept, self.teacher.whole[chosen].float(), columns
-
-
-def read(path):
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return soxr.resample(samples.mean(1), rate, RATE)
+        random, student, kinds = self.random, self.student, self.teacher.of_kind
+        units = 4 if not len(kinds[1]) or (len(kinds[4]) and random.random() < self.args.windows_share) else 1
+        sounds = random.choice(kinds[units], self.args.batch)
+        features = self.heard(sounds, units)
+        size, (high, wide) = student.patch, student.strides
+        rows, columns = student.grid
+        there = FRAMES * units // wide if units == 1 else columns  # different columns of patches; the last ones of a unit reach into its repetition
+        patches = torch.cat([features, features[:, : size - wide]], 1).unfold(1, size, wide).unfold(2, size, high)
+        row, column = np.divmod(np.argsort(random.random((len(sounds), rows * there)), 1)[:, : self.args.patches], there)
+        place = np.minimum(column + there * random.integers(4 // units, size=column.shape), columns - 1)
+        column = place % there
+        chosen = patches[torch.arange(len(sounds))[:, None], column, row].transpose(2, 3).flatten(2)
+        begin, end = (torch.from_numpy(frame // COLUMN)[..., None].expand(-1, -1, COMPONENTS) for frame in (place * wide, place * wide + size - 1))
+        labels = self.teacher.columns[sounds].float()
+        return chosen, torch.from_numpy(row * columns + place), self.teacher.whole[sounds].float(), (labels.gather(1, begin) + labels.gather(1, end)) / 2
 
 
 def main():
@@ -147,7 +181,7 @@ def main():
     parser.add_argument("--noise", type=pathlib.Path, nargs="+", required=True)
     parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--batch", type=int, default=32, help="sounds in a step")
-    parser.add_argument("--patches", type=int, default=39, help="of 128, how many a sound keeps")
+    parser.add_argument("--patches", type=int, default=24, help="how many a sound keeps; 24 of the 32 different ones of 2.56 s, if they are 32 x 32")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=4e-4, help="highest learning rate; it falls to a hundredth by a cosine")
     parser.add_argument("--columns-weight", type=float, default=1.0, help="weight of the columns' error beside that of the whole; 0: without")
@@ -155,7 +189,7 @@ def main():
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     teacher, student = Teacher(args.pool), Student(args.init)
-    batches = Batches(args, teacher, np.random.default_rng(args.seed))
+    batches = Batches(args, teacher, student, np.random.default_rng(args.seed))
     matrices = [p for p in student.parameters() if p.dim() in (2, 4)]
     others = [p for p in student.parameters() if p.dim() not in (2, 4)]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
@@ -166,9 +200,9 @@ def main():
             rate = args.rate * min(1, step / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - 1) / args.steps)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            features, kept, whole, columns = coming.result()
+            patches, places, whole, columns = coming.result()
             coming = ahead.submit(batches.next)
-            said, said_of_columns = student(features, kept)
+            said, said_of_columns = student(patches, places)
             losses = F.mse_loss(said, whole), F.mse_loss(said_of_columns, columns)
             (losses[0] + args.columns_weight * losses[1]).backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
