@@ -74,7 +74,7 @@ def spectra(pool, sounds):
     """Logarithms of the mel powers of all units of the sounds, at a peak of 1, [units, 256, 128], and where each sound begins."""
     begins = np.cumsum([0] + [units for _, units in sounds])
     path, shape = pool / "spectra.npy", (int(begins[-1]), FRAMES, BINS)
-    if not path.exists() or np.load(path, mmap_mode="r").shape != shape:
+    if not path.exists() or path.stat().st_mtime < (pool / "columns.npz").stat().st_mtime or np.load(path, mmap_mode="r").shape != shape:
         begun = path.with_suffix(".part")
         table = np.lib.format.open_memmap(begun, "w+", np.float16, shape)
         for (sound, units), begin in zip(sounds, begins):
@@ -163,8 +163,8 @@ class Batches:
         features = self.heard(sounds, units)
         size, (high, wide) = student.patch, student.strides
         rows, columns = student.grid
-        there = FRAMES * units // wide if units == 1 else columns  # different columns of patches; the last ones of a unit reach into its repetition
-        patches = torch.cat([features, features[:, : size - wide]], 1).unfold(1, size, wide).unfold(2, size, high)
+        there = FRAMES // wide if units == 1 else columns  # different columns of patches; the last ones of a unit reach into its repetition
+        patches = torch.cat([features, features[:, : max(size - wide, 0)]], 1).unfold(1, size, wide).unfold(2, size, high)
         row, column = np.divmod(np.argsort(random.random((len(sounds), rows * there)), 1)[:, : self.args.patches], there)
         place = np.minimum(column + there * random.integers(4 // units, size=column.shape), columns - 1)
         column = place % there
