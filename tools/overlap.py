@@ -30,6 +30,8 @@ def main():
     args = parser.parse_args()
     if args.out.exists() or not (args.model / "config.json").exists():
         raise SystemExit(f"{args.out} is there already" if args.out.exists() else f"{args.model} has no config.json: name a model's folder")
+    if args.time_stride is None and args.frequency_stride is None:
+        raise SystemExit("give --time-stride, --frequency-stride or both")
     config = json.loads((args.model / "config.json").read_text())
     places, wanted = [], []
     for name, (length, unit) in AXES.items():

@@ -112,5 +112,7 @@ def test_nothing_is_written_over_and_no_model_is_no_model(tmp_path):
         done = run(*args, "--out", tmp_path / "there")
         assert done.returncode != 0 and "is there already" in done.stderr and "Traceback" not in done.stderr
     assert not any((tmp_path / "there").iterdir())
+    done = run("overlap.py", BUNDLED, "--out", tmp_path / "out")
+    assert done.returncode != 0 and "give --time-stride, --frequency-stride or both" in done.stderr and not (tmp_path / "out").exists()
     done = run("average.py", BUNDLED, ROOT / "samples", "--out", tmp_path / "out")
     assert done.returncode != 0 and "has no model.safetensors" in done.stderr and "Traceback" not in done.stderr
