@@ -1,11 +1,13 @@
 """A body that learns what musicnn hears in every third of a second, beside what it hears in the whole (PyTorch; tries, see docs/experiments.md).
 
-    distil_columns.py --pool POOL --init MODEL --noise FOLDER [FOLDER ...] --out MODEL [--steps 3600] [--columns-weight 1]
+    distil_columns.py --pool POOL [POOL ...] --init MODEL --noise FOLDER [FOLDER ...] --out MODEL [--steps 3600] [--columns-weight 1]
+                      [--genres TABLE]
 
 POOL/columns.npz is from columns.py. A sound counts by its first four units of 2.56 s (a window) or, if it has fewer, by its first one, which a window
-holds four times over. INIT is an AST of any shape, its patches overlapping or not (tools/overlap.py), with a time stride that divides 256 frames. Of
+holds four times over, from any moment of it on. Of several pools each is drawn from as often as any other that has sounds of the length wanted. INIT is an AST of any shape, its patches overlapping or not (tools/overlap.py), with a time stride that divides 256 frames. Of
 the patches of a window, or the different ones of a unit, --patches are kept at random; each is to say what the teacher hears in the columns of 0.32 s
-where it begins and ends (the first 64 principal components, the mean of both), the mean of the two tokens what it hears in the whole. Noise (5 to
+where it begins and ends (the first 64 principal components, the mean of both), the mean of the two tokens what it hears in the whole and, with a
+table of genres.py (of the same pools, without --sorted), what genre it takes it for. Noise (5 to
 28 dB), level and band limit are on the student's side, on the powers of the mel bins, which are computed once (POOL/spectra.npy, 64 KiB a unit). OUT
 has the body and the head of MODEL, for `init` of a recipe, and heads.pt, what turns tokens into what the teacher hears.
 """
@@ -22,6 +24,7 @@ import soundfile
 import soxr
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torchaudio.compliance.kaldi import get_mel_banks
 
@@ -46,19 +49,34 @@ def read(path):
     return soxr.resample(samples.mean(1), rate, RATE)
 
 
-class Teacher:
-    """What was heard, standardised: `whole` [sounds, 200] and `columns` [sounds, 32, 64], of sounds of one unit and of four."""
+def taken_for(names, table):
+    """Rows of genres.py's table for the sounds of these names."""
+    with safe_open(table, "np") as file:
+        rows = dict(zip(json.loads(file.metadata()["songs"]), file.get_tensor("targets")))
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise SystemExit(f"{table} has nothing of {len(missing)} sounds, such as {missing[0]}: make it of all these pools, without --sorted")
+    return np.array([rows[name] for name in names])
 
-    def __init__(self, pool):
-        table = np.load(pool / "columns.npz")
-        ends = np.cumsum(table["units"])
-        self.sounds, whole, columns = [], [], []
-        for song, end, count in zip(table["songs"], ends, table["units"]):
-            take = slice(end - count, end - count + (4 if count >= 4 else 1))
-            self.sounds.append((pool / "genres_stems" / song / "other.wav", take.stop - take.start))
-            whole.append(table["whole"][take].mean(0))
-            part = table["columns"][take].reshape(-1, 200)
-            columns.append(np.tile(part, (4 * COLUMNS // len(part), 1)))
+
+class Teacher:
+    """What was heard, standardised: `whole` [sounds, 200] and `columns` [sounds, 32, 64], of sounds of one unit and of four; `genres` [sounds, n]."""
+
+    def __init__(self, pools, genres):
+        self.sounds, whole, columns, names, self.of_kind = [], [], [], [], {1: [], 4: []}
+        for pool in pools:
+            table, first = np.load(pool / "columns.npz"), len(self.sounds)
+            for song, end, count in zip(table["songs"], np.cumsum(table["units"]), table["units"]):
+                take = slice(end - count, end - count + (4 if count >= 4 else 1))
+                self.sounds.append((pool / "genres_stems" / song / "other.wav", take.stop - take.start))
+                names.append(str(song))
+                whole.append(table["whole"][take].mean(0))
+                part = table["columns"][take].reshape(-1, 200)
+                columns.append(np.tile(part, (4 * COLUMNS // len(part), 1)))
+            for kind, of_pools in self.of_kind.items():
+                of_pools.append(np.array([i for i in range(first, len(self.sounds)) if self.sounds[i][1] == kind]))
+        self.of_kind = {kind: [sounds for sounds in of_pools if len(sounds)] for kind, of_pools in self.of_kind.items()}
+        self.genres = torch.from_numpy(taken_for(names, genres)) if genres else torch.zeros(len(names), 0)
         whole, columns = np.array(whole), np.array(columns)
         self.mean, self.deviation = whole.mean(0), whole.std(0) + 1e-6
         self.whole = torch.from_numpy(np.clip((whole - self.mean) / self.deviation, -5, 5))
@@ -67,7 +85,6 @@ class Teacher:
         variances, axes = np.linalg.eigh(np.cov((sample - centre).T))
         axes = axes[:, ::-1][:, :COMPONENTS] * math.sqrt(COMPONENTS / variances[-COMPONENTS:].sum())  # variance 1 in the mean
         self.columns = torch.from_numpy(np.stack([(rows - centre) @ axes for rows in columns]).astype(np.float16))
-        self.of_kind = {units: np.array([i for i, (_, n) in enumerate(self.sounds) if n == units]) for units in (1, 4)}
 
 
 def spectra(pool, sounds):
@@ -89,7 +106,7 @@ def spectra(pool, sounds):
 class Student(torch.nn.Module):
     """An AST with heads for the whole and for columns; only the patches asked for are computed."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, genres):
         super().__init__()
         config = json.loads((folder / "config.json").read_text())
         self.patch, self.strides = config["patch_size"], (config["frequency_stride"], config["time_stride"])
@@ -101,6 +118,7 @@ class Student(torch.nn.Module):
         self.rest = {name: tensor for name, tensor in weights.items() if not name.startswith(BODY)}
         self.body = {name: torch.nn.Parameter(tensor) for name, tensor in weights.items() if name.startswith(BODY)}
         self.whole, self.columns = torch.nn.Linear(self.width, 200), torch.nn.Linear(self.width, COMPONENTS)
+        self.genres = torch.nn.Linear(self.width, genres) if genres else None
         for number, parameter in enumerate(self.body.values()):
             self.register_parameter(f"body{number}", parameter)
 
@@ -111,7 +129,7 @@ class Student(torch.nn.Module):
         return F.layer_norm(x, (self.width,), self.body[f"{BODY}{name}.weight"], self.body[f"{BODY}{name}.bias"], 1e-12)
 
     def forward(self, patches, places):
-        """Patches [n, k, bins x frames of one], their places in the grid [n, k] -> [n, 200], [n, k, 64]."""
+        """Patches [n, k, bins x frames of one], their places in the grid [n, k] -> [n, 200], [n, k, 64], [n, genres] or None."""
         n, k = places.shape
         x = self.linear(patches, "embeddings.patch_embeddings.projection")
         place = self.body[f"{BODY}embeddings.position_embeddings"][0]
@@ -124,13 +142,17 @@ class Student(torch.nn.Module):
             h = F.gelu(self.linear(self.norm(x, layer + "layernorm_after"), layer + "intermediate.dense"))
             x = x + self.linear(h, layer + "output.dense")
         x = self.norm(x, "layernorm")
-        return self.whole(x[:, :2].mean(1)), self.columns(x[:, 2:])
+        token = x[:, :2].mean(1)
+        return self.whole(token), self.columns(x[:, 2:]), self.genres(token) if self.genres else None
 
 
 class Batches:
     def __init__(self, args, teacher, student, random):
         self.args, self.teacher, self.student, self.random = args, teacher, student, random
-        self.spectra, self.begins = spectra(args.pool, teacher.sounds)
+        self.spectra = []  # by sound: the units of its pool, and where it begins
+        for pool in args.pool:
+            table, begins = spectra(pool, [sound for sound in teacher.sounds if pool in sound[0].parents])
+            self.spectra += [(table, begin) for begin in begins[:-1]]
         files = [path for folder in args.noise for path in sorted(folder.glob("*")) if path.suffix in (".ogg", ".wav", ".flac")]
         # Fold 4 of ESC-50, the first number of its file names, is kept for judging.
         noises = [read(path)[:UNIT] for path in files if not path.name.startswith("4-")]
@@ -139,10 +161,11 @@ class Batches:
             raise SystemExit(f"no .ogg, .wav or .flac with sound in {', '.join(map(str, args.noise))}")
         self.settings = json.loads((args.init / "preprocessor_config.json").read_text())
 
-    def heard(self, sounds, units):
-        """What the student hears of sounds: [n, 256 units, 128], features as AST's extractor has them."""
-        random = self.random
-        x = np.exp(np.stack([self.spectra[self.begins[i] : self.begins[i] + units] for i in sounds]).astype(np.float32)).reshape(len(sounds), -1, BINS)
+    def heard(self, sounds, units, firsts):
+        """What the student hears of sounds from their `firsts` frame on: [n, 256 units, 128], features as AST's extractor has them."""
+        random, places = self.random, [self.spectra[i] for i in sounds]
+        x = np.exp(np.stack([table[begin : begin + units] for table, begin in places]).astype(np.float32)).reshape(len(sounds), -1, BINS)
+        x = np.stack([np.roll(sound, -first, 0) for sound, first in zip(x, firsts)])
         for sound, loudness in zip(x, x.sum((1, 2)) / x.shape[1]):
             for _ in range(random.choice(4, p=[0.3, 0.35, 0.2, 0.15])):
                 noise = self.noises[random.integers(len(self.noises))]
@@ -158,9 +181,11 @@ class Batches:
 
     def next(self):
         random, student, kinds = self.random, self.student, self.teacher.of_kind
-        units = 4 if not len(kinds[1]) or (len(kinds[4]) and random.random() < self.args.windows_share) else 1
-        sounds = random.choice(kinds[units], self.args.batch)
-        features = self.heard(sounds, units)
+        units = 4 if not kinds[1] or (kinds[4] and random.random() < self.args.windows_share) else 1
+        sounds = np.array([random.choice(kinds[units][random.integers(len(kinds[units]))]) for _ in range(self.args.batch)])
+        # A window holds a unit four times over, so it may begin anywhere in it.
+        firsts = random.integers(FRAMES, size=len(sounds)) if units == 1 else np.zeros(len(sounds), int)
+        features = self.heard(sounds, units, firsts)
         size, (high, wide) = student.patch, student.strides
         rows, columns = student.grid
         there = FRAMES // wide if units == 1 else columns  # different columns of patches; the last ones of a unit reach into its repetition
@@ -169,15 +194,19 @@ class Batches:
         place = np.minimum(column + there * random.integers(4 // units, size=column.shape), columns - 1)
         column = place % there
         chosen = patches[torch.arange(len(sounds))[:, None], column, row].transpose(2, 3).flatten(2)
-        begin, end = (torch.from_numpy(frame // COLUMN)[..., None].expand(-1, -1, COMPONENTS) for frame in (place * wide, place * wide + size - 1))
+        frames = (place * wide + firsts[:, None], place * wide + size - 1 + firsts[:, None])
+        begin, end = (torch.from_numpy(frame % (4 * FRAMES) // COLUMN)[..., None].expand(-1, -1, COMPONENTS) for frame in frames)
         labels = self.teacher.columns[sounds].float()
-        return chosen, torch.from_numpy(row * columns + place), self.teacher.whole[sounds].float(), (labels.gather(1, begin) + labels.gather(1, end)) / 2
+        labels = (labels.gather(1, begin) + labels.gather(1, end)) / 2
+        return chosen, torch.from_numpy(row * columns + place), self.teacher.whole[sounds].float(), labels, self.teacher.genres[sounds]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("pool", "init", "out"):
+    for name in ("init", "out"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
+    parser.add_argument("--pool", type=pathlib.Path, nargs="+", required=True)
+    parser.add_argument("--genres", type=pathlib.Path, help="a table of genres.py that has every sound of the pools")
     parser.add_argument("--noise", type=pathlib.Path, nargs="+", required=True)
     parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--batch", type=int, default=32, help="sounds in a step")
@@ -185,10 +214,12 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=4e-4, help="highest learning rate; it falls to a hundredth by a cosine")
     parser.add_argument("--columns-weight", type=float, default=1.0, help="weight of the columns' error beside that of the whole; 0: without")
+    parser.add_argument("--genres-weight", type=float, default=0.5, help="weight of what the genre lacks (Kullback-Leibler, nats), with --genres")
     parser.add_argument("--windows-share", type=float, default=0.3, help="share of the batches with sounds of four units")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
-    teacher, student = Teacher(args.pool), Student(args.init)
+    teacher = Teacher(args.pool, args.genres)
+    student = Student(args.init, teacher.genres.shape[1])
     batches = Batches(args, teacher, student, np.random.default_rng(args.seed))
     matrices = [p for p in student.parameters() if p.dim() in (2, 4)]
     others = [p for p in student.parameters() if p.dim() not in (2, 4)]
@@ -200,19 +231,20 @@ def main():
             rate = args.rate * min(1, step / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - 1) / args.steps)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            patches, places, whole, columns = coming.result()
+            patches, places, whole, columns, genres = coming.result()
             coming = ahead.submit(batches.next)
-            said, said_of_columns = student(patches, places)
-            losses = F.mse_loss(said, whole), F.mse_loss(said_of_columns, columns)
-            (losses[0] + args.columns_weight * losses[1]).backward()
+            said, said_of_columns, said_of_genres = student(patches, places)
+            genre = F.kl_div(F.log_softmax(said_of_genres, 1), genres, reduction="batchmean") if args.genres else torch.zeros(())
+            losses = F.mse_loss(said, whole), F.mse_loss(said_of_columns, columns), genre
+            (losses[0] + args.columns_weight * losses[1] + args.genres_weight * losses[2]).backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if step % 100 == 0:
-                print(f"{step}/{args.steps} whole {losses[0]:.3f} columns {losses[1]:.3f}, {step * args.batch / (time.time() - begun):.0f} a second", flush=True)
+                print(f"{step}/{args.steps} whole {losses[0]:.3f} columns {losses[1]:.3f} genre {losses[2]:.3f}, {step * args.batch / (time.time() - begun):.0f} a second", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     save_file({name: p.detach().contiguous() for name, p in {**student.body, **student.rest}.items()}, args.out / "model.safetensors", {"format": "pt"})
-    heads = {"whole": student.whole.state_dict(), "columns": student.columns.state_dict()}
+    heads = {name: head.state_dict() for name, head in student.named_children()}
     torch.save(heads | {"mean": torch.from_numpy(teacher.mean), "deviation": torch.from_numpy(teacher.deviation)}, args.out / "heads.pt")
     for name in ("config.json", "preprocessor_config.json"):
         shutil.copy(args.init / name, args.out)

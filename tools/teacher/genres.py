@@ -1,14 +1,14 @@
 """What genre a teacher takes unlabelled sound for, as a table for `[teacher]` with `kind = "probabilities"`.
 
-    genres.py --songs POOL --split split.json --pool POOL [--columns] [--sources NAME ...] [--sorted FOLDER [--folders 2]] [--labelled 0.5]
+    genres.py --songs POOL --split split.json --pool POOL [POOL ...] [--columns] [--sources NAME ...] [--sorted FOLDER [--folders 2]] [--labelled 0.5]
               --out genres.safetensors
 
 Logistic regression on what targets.py heard in the labelled songs of the training side (standardised, C = 0.01), then its probabilities for
-the songs of the other pool (of these folders of it only, with --sources). Prints how it does on the labelled songs of the other side, which
+the songs of the other pools (of these folders of them only, with --sources). Prints how it does on the labelled songs of the other side, which
 have no part in it. With --sorted the songs of the table are those of FOLDER, which gets a link to each, one folder (or, with --folders, that
 many) for each genre they are taken for: a training draws from all folders equally often, so that it hears no genre more often than another,
-and the more folders, the more of this sound beside labelled songs. With --columns the other pool is what columns.py heard in it, by the first
-of the teacher's nets alone.
+and the more folders, the more of this sound beside labelled songs. With --columns the other pools are what columns.py heard in them, by the
+first of the teacher's nets alone.
 
 With --labelled the table also has a row for each training song: this share of it the genre it is labelled with, the rest what regressions on
 the songs of other recordings take it for (ten folds, by recording, three times).
@@ -56,10 +56,10 @@ def labelled(names, genres, values, share):
     return share * (genres[:, None] == classes) + (1 - share) * others
 
 
-def sort(songs, taken_for, pool, out, folders):
-    """Links songs into folders for each genre; their new ids."""
+def sort(songs, taken_for, pools, out, folders):
+    """Links songs, each of its pool, into folders for each genre; their new ids."""
     ids = []
-    for number, (song, genre) in enumerate(zip(songs, taken_for)):
+    for number, (song, genre, pool) in enumerate(zip(songs, taken_for, pools)):
         source, name = song.split("/")
         genre += f"-{number % folders + 1}" if folders > 1 else ""
         # The name first, so that what is of one recording is still known by it.
@@ -74,7 +74,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=pathlib.Path, required=True)
     parser.add_argument("--split", type=pathlib.Path, required=True)
-    parser.add_argument("--pool", type=pathlib.Path, required=True)
+    parser.add_argument("--pool", nargs="+", type=pathlib.Path, required=True)
     parser.add_argument("--columns", action="store_true")
     parser.add_argument("--labelled", type=float, metavar="SHARE")
     parser.add_argument("--sources", nargs="*")
@@ -92,12 +92,14 @@ def main():
     model = regression().fit(values[train][:, used], genres[train])
     right = (model.predict(values[judge][:, used]) == genres[judge]).mean()
     print(f"{train.sum()} training songs; accuracy on the {judge.sum()} others: {right:.3f}")
-    songs, of_pool = heard_in_columns(args.pool) if args.columns else heard(args.pool)
+    tables = [heard_in_columns(pool) if args.columns else heard(pool) for pool in args.pool]
+    songs, of_pool = (np.concatenate(parts) for parts in zip(*tables))
+    pools = np.repeat(np.array(args.pool, object), [len(songs) for songs, _ in tables])
     wanted = np.array([not args.sources or song.split("/")[0] in args.sources for song in songs])
     targets = model.predict_proba(of_pool[wanted])
     ids = songs[wanted].tolist()
     if args.sorted:
-        ids = sort(ids, model.classes_[targets.argmax(1)], args.pool, args.sorted, args.folders)
+        ids = sort(ids, model.classes_[targets.argmax(1)], pools[wanted], args.sorted, args.folders)
     print(dict(zip(model.classes_.tolist(), np.bincount(targets.argmax(1), minlength=len(model.classes_)).tolist())))
     if args.labelled is not None:
         targets = np.concatenate([targets, labelled(names[train], genres[train], values[train], args.labelled)])
