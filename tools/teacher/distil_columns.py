@@ -4,12 +4,14 @@
                       [--genres TABLE]
 
 POOL/columns.npz is from columns.py. A sound counts by its first four units of 2.56 s (a window) or, if it has fewer, by its first one, which a window
-holds four times over, from any moment of it on. Of several pools each is drawn from as often as any other that has sounds of the length wanted. INIT is an AST of any shape, its patches overlapping or not (tools/overlap.py), with a time stride that divides 256 frames. Of
-the patches of a window, or the different ones of a unit, --patches are kept at random; each is to say what the teacher hears in the columns of 0.32 s
-where it begins and ends (the first 64 principal components, the mean of both), the mean of the two tokens what it hears in the whole and, with a
-table of genres.py (of the same pools, without --sorted), what genre it takes it for. Noise (5 to
-28 dB), level and band limit are on the student's side, on the powers of the mel bins, which are computed once (POOL/spectra.npy, 64 KiB a unit). OUT
-has the body and the head of MODEL, for `init` of a recipe, and heads.pt, what turns tokens into what the teacher hears.
+holds four times over, from any moment of it on. Of several pools each is drawn from as often as any other that has sounds of the length wanted.
+
+INIT is an AST of any shape, its patches overlapping or not (tools/overlap.py), with a time stride that divides 256 frames. Of the patches of a window,
+or the different ones of a unit, --patches are kept at random; each is to say what the teacher hears in the columns of 0.32 s where it begins and ends
+(the first 64 principal components, the mean of both), the mean of the two tokens what it hears in the whole and, with a table of genres.py (of the same
+pools, without --sorted), what genre it takes it for. Noise (5 to 28 dB), level and band limit are on the student's side, on the powers of the mel
+bins, which are computed once (POOL/spectra.npy, 64 KiB a unit). OUT has the body and the head of MODEL, for `init` of a recipe, and heads.pt, what
+turns tokens into what the teacher hears (and the names of its genres).
 """
 import argparse
 import json
@@ -50,33 +52,36 @@ def read(path):
 
 
 def taken_for(names, table):
-    """Rows of genres.py's table for the sounds of these names."""
+    """Rows of genres.py's table for the sounds of these names, and what its columns are called."""
     with safe_open(table, "np") as file:
         rows = dict(zip(json.loads(file.metadata()["songs"]), file.get_tensor("targets")))
+        genres = json.loads(file.metadata()["columns"])
     missing = [name for name in names if name not in rows]
     if missing:
         raise SystemExit(f"{table} has nothing of {len(missing)} sounds, such as {missing[0]}: make it of all these pools, without --sorted")
-    return np.array([rows[name] for name in names])
+    return np.array([rows[name] for name in names]), genres
 
 
 class Teacher:
     """What was heard, standardised: `whole` [sounds, 200] and `columns` [sounds, 32, 64], of sounds of one unit and of four; `genres` [sounds, n]."""
 
     def __init__(self, pools, genres):
-        self.sounds, whole, columns, names, self.of_kind = [], [], [], [], {1: [], 4: []}
+        self.sounds, whole, columns, names, self.of_kind = [], [], [], [], {1: [], 4: []}  # sounds by pool: file and units
         for pool in pools:
-            table, first = np.load(pool / "columns.npz"), len(self.sounds)
+            table, sounds, first = dict(np.load(pool / "columns.npz")), [], len(names)
             for song, end, count in zip(table["songs"], np.cumsum(table["units"]), table["units"]):
                 take = slice(end - count, end - count + (4 if count >= 4 else 1))
-                self.sounds.append((pool / "genres_stems" / song / "other.wav", take.stop - take.start))
+                sounds.append((pool / "genres_stems" / song / "other.wav", take.stop - take.start))
                 names.append(str(song))
                 whole.append(table["whole"][take].mean(0))
                 part = table["columns"][take].reshape(-1, 200)
                 columns.append(np.tile(part, (4 * COLUMNS // len(part), 1)))
+            self.sounds.append(sounds)
             for kind, of_pools in self.of_kind.items():
-                of_pools.append(np.array([i for i in range(first, len(self.sounds)) if self.sounds[i][1] == kind]))
+                of_pools.append(np.array([first + i for i, (_, units) in enumerate(sounds) if units == kind]))
         self.of_kind = {kind: [sounds for sounds in of_pools if len(sounds)] for kind, of_pools in self.of_kind.items()}
-        self.genres = torch.from_numpy(taken_for(names, genres)) if genres else torch.zeros(len(names), 0)
+        genres, self.names_of_genres = taken_for(names, genres) if genres else (np.zeros((len(names), 0), np.float32), [])
+        self.genres = torch.from_numpy(genres)
         whole, columns = np.array(whole), np.array(columns)
         self.mean, self.deviation = whole.mean(0), whole.std(0) + 1e-6
         self.whole = torch.from_numpy(np.clip((whole - self.mean) / self.deviation, -5, 5))
@@ -84,7 +89,7 @@ class Teacher:
         centre = sample.mean(0)
         variances, axes = np.linalg.eigh(np.cov((sample - centre).T))
         axes = axes[:, ::-1][:, :COMPONENTS] * math.sqrt(COMPONENTS / variances[-COMPONENTS:].sum())  # variance 1 in the mean
-        self.columns = torch.from_numpy(np.stack([(rows - centre) @ axes for rows in columns]).astype(np.float16))
+        self.columns = torch.from_numpy(np.stack([((rows - centre) @ axes).astype(np.float16) for rows in columns]))
 
 
 def spectra(pool, sounds):
@@ -150,8 +155,8 @@ class Batches:
     def __init__(self, args, teacher, student, random):
         self.args, self.teacher, self.student, self.random = args, teacher, student, random
         self.spectra = []  # by sound: the units of its pool, and where it begins
-        for pool in args.pool:
-            table, begins = spectra(pool, [sound for sound in teacher.sounds if pool in sound[0].parents])
+        for pool, sounds in zip(args.pool, teacher.sounds):
+            table, begins = spectra(pool, sounds)
             self.spectra += [(table, begin) for begin in begins[:-1]]
         files = [path for folder in args.noise for path in sorted(folder.glob("*")) if path.suffix in (".ogg", ".wav", ".flac")]
         # Fold 4 of ESC-50, the first number of its file names, is kept for judging.
@@ -241,10 +246,10 @@ def main():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if step % 100 == 0:
-                print(f"{step}/{args.steps} whole {losses[0]:.3f} columns {losses[1]:.3f} genre {losses[2]:.3f}, {step * args.batch / (time.time() - begun):.0f} a second", flush=True)
+                print(f"{step}/{args.steps} whole {losses[0]:.3f} columns {losses[1]:.3f} {f'genre {losses[2]:.3f} ' * bool(args.genres)}{step * args.batch / (time.time() - begun):.0f} a second", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     save_file({name: p.detach().contiguous() for name, p in {**student.body, **student.rest}.items()}, args.out / "model.safetensors", {"format": "pt"})
-    heads = {name: head.state_dict() for name, head in student.named_children()}
+    heads = {name: head.state_dict() for name, head in student.named_children()} | {"names_of_genres": teacher.names_of_genres}
     torch.save(heads | {"mean": torch.from_numpy(teacher.mean), "deviation": torch.from_numpy(teacher.deviation)}, args.out / "heads.pt")
     for name in ("config.json", "preprocessor_config.json"):
         shutil.copy(args.init / name, args.out)

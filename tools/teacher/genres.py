@@ -94,6 +94,8 @@ def main():
     print(f"{train.sum()} training songs; accuracy on the {judge.sum()} others: {right:.3f}")
     tables = [heard_in_columns(pool) if args.columns else heard(pool) for pool in args.pool]
     songs, of_pool = (np.concatenate(parts) for parts in zip(*tables))
+    if len(set(songs.tolist())) < len(songs):
+        raise SystemExit("two of these pools have sounds of the same name: give them other numbers (--first)")
     pools = np.repeat(np.array(args.pool, object), [len(songs) for songs, _ in tables])
     wanted = np.array([not args.sources or song.split("/")[0] in args.sources for song in songs])
     targets = model.predict_proba(of_pool[wanted])

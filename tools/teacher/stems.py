@@ -4,8 +4,8 @@ with another tone, some in a room or distorted, in the Messy Mashup layout (OUT/
     stems.py --split split.json --data DIR [DIR ...] [--unlabelled FOLDER ...] --count 24000 [--first 0] --out OUT
 
 Stems are those of the training songs of the split, looked for in each DIR (a Messy Mashup folder, as `messymash separate` writes it), and of all
-songs in the folders of unlabelled ones (FOLDER/<song>/drums.flac and so on). The same number is always the same sound, so that --first goes on. All
-stems are held in memory, 2 bytes a sample. What a room, an equaliser and a distortion change is what a recording is told by rather than its genre; the
+songs in the folders of unlabelled ones (FOLDER/<song>/drums.flac and so on). Of the same folders the same number is always the same sound, so that
+--first goes on. All stems are held in memory, 2 bytes a sample. What a room, an equaliser and a distortion change is what a recording is told by rather than its genre; the
 teacher hears the result, so the answer is right whatever they do.
 """
 import argparse
@@ -30,7 +30,7 @@ def read(path):
 
 def stems_of(song):
     """The stems of a folder that are longer than half a second and not silent (-55 dB of full scale and more), by name."""
-    stems = {name: read(path) for name in STEMS for path in song.glob(f"{name}*")}
+    stems = {name: read(path) for name in STEMS for path in sorted(song.glob(f"{name}.*")) if path.suffix in (".wav", ".flac")}
     return {name: s for name, s in stems.items() if len(s) > 8_000 and np.sqrt((s.astype(np.float32) ** 2).mean()) > 60}
 
 
@@ -67,8 +67,8 @@ def in_room(random, samples):
 
 def unit(random, songs):
     total, parts = np.zeros(UNIT, np.float32), 0
-    while not parts:
-        random.random()  # so that numbers are the sounds that were measured
+    for _ in range(1_000):
+        random.random()  # used by nothing any more; without it a number would be another sound than it was when docs/experiments.md was measured
         own = songs[random.integers(len(songs))]
         for name in STEMS:
             if random.random() < 0.15:
@@ -85,6 +85,10 @@ def unit(random, songs):
             if level >= 10 ** (-50 / 20):
                 total += part / level * 10 ** (random.uniform(-12, 0) / 20)
                 parts += 1
+        if parts:
+            break
+    else:
+        raise SystemExit("nearly all of the stems are silent, or all but some moments of them")
     for _ in range(random.integers(3)):
         total = toned(random, total)
     if random.random() < 0.2:
@@ -105,10 +109,11 @@ def main():
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
-    labelled = [root / "genres_stems" / song for song in json.loads(args.split.read_text())["train"] for root in args.data]
-    unlabelled = [song for folder in args.unlabelled for song in sorted(folder.iterdir())]
-    songs = [stems_of(song) for song in [*labelled, *unlabelled] if song.is_dir()]
-    print(f"{len(songs)} songs with {sum(map(len, songs))} stems that sound")
+    train = json.loads(args.split.read_text())["train"]
+    labelled = [root / "genres_stems" / song for song in train for root in args.data if (root / "genres_stems" / song).is_dir()]
+    unlabelled = [song for folder in args.unlabelled for song in sorted(folder.glob("*")) if song.is_dir()]
+    songs = [stems_of(song) for song in [*labelled, *unlabelled]]
+    print(f"{len(labelled)} of the split's {len(train)} training songs, {len(unlabelled)} unlabelled ones; {sum(map(len, songs))} stems that sound")
     if not any(songs):
         raise SystemExit(f"none of the split's training songs is in {', '.join(map(str, args.data))}, and there is no unlabelled song with a stem")
     for number in range(args.first, args.first + args.count):
