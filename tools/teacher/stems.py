@@ -5,8 +5,8 @@ with another tone, some in a room or distorted, in the Messy Mashup layout (OUT/
 
 Stems are those of the training songs of the split, looked for in each DIR (a Messy Mashup folder, as `messymash separate` writes it), and of all
 songs in the folders of unlabelled ones (FOLDER/<song>/drums.flac and so on). Of the same folders the same number is always the same sound, so that
---first goes on. All stems are held in memory, 2 bytes a sample. What a room, an equaliser and a distortion change is what a recording is told by rather than its genre; the
-teacher hears the result, so the answer is right whatever they do.
+--first goes on. All stems are held in memory, 2 bytes a sample. The teacher hears the result, so its answer fits whatever room, equaliser and
+distortion did.
 """
 import argparse
 import json

@@ -1,5 +1,6 @@
 //! Evaluation: a classifier's answers on labelled sounds, as one record that every report is made from.
 
+mod interval;
 mod judge;
 mod protocol;
 
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use interval::{Interval, loss_by_mess};
 pub use judge::{evaluate_mashups, evaluate_songs, evaluate_whole};
 pub use protocol::Protocol;
 
@@ -16,19 +18,8 @@ use crate::metrics::{
 use crate::remix::Remix;
 use crate::{Error, Result};
 
-/// Deviations within which 95 % of Student's t distribution lies, to 1 % from 8 degrees of freedom on.
-fn deviations(freedom: f64) -> f64 {
-    1.96 + 2.4 / freedom.max(1.0) + 2.0 / freedom.max(1.0).powi(2)
-}
-
-/// A figure of merit.
-type Figure = fn(&Confusion) -> f64;
-
 /// Whether a sound belongs to a band.
 type Within<'a> = &'a dyn Fn(&Judged) -> bool;
-
-/// By song: its genre, and a figure of everything but the sounds that it is part of.
-type Without = BTreeMap<String, (usize, f64)>;
 
 /// One judged sound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,17 +85,6 @@ pub struct Evaluation {
     pub items: Vec<Judged>,
     /// Files that could not be heard, and why.
     pub failures: Vec<String>,
-}
-
-/// A figure and its 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Interval {
-    /// The figure.
-    pub value: f64,
-    /// Lower end, at least 0.
-    pub low: f64,
-    /// Upper end, at most 1.
-    pub high: f64,
 }
 
 /// Figures of some of the sounds: a band of signal-to-noise ratio, or a number of noises.
@@ -248,52 +228,6 @@ impl Evaluation {
         of_song
     }
 
-    /// A figure of the confusion with its interval; see [`Evaluation::measure`].
-    fn interval(
-        &self,
-        figure: Figure,
-        confusion: &Confusion,
-        of_song: &BTreeMap<&str, Vec<usize>>,
-    ) -> Interval {
-        let value = figure(confusion);
-        let without = self.without_each_song(figure, confusion, of_song);
-        let reach = reach(without.into_values(), of_song.len());
-        Interval {
-            value,
-            low: (value - reach).max(0.0),
-            high: (value + reach).min(1.0),
-        }
-    }
-
-    /// Each song's genre, and the figure of everything but the sounds that it is part of.
-    fn without_each_song<'a>(
-        &self,
-        figure: Figure,
-        confusion: &Confusion,
-        of_song: &BTreeMap<&'a str, Vec<usize>>,
-    ) -> BTreeMap<&'a str, (usize, f64)> {
-        let without = |items: &Vec<usize>| {
-            let mut without = confusion.clone();
-            for item in items.iter().map(|&number| &self.items[number]) {
-                without.counts[item.truth][item.predicted()] -= 1.0;
-            }
-            // The genre keeps its weight among the others, whatever share of its sounds the song was part of.
-            let truth = self.items[items[0]].truth;
-            let total = |confusion: &Confusion| confusion.counts[truth].iter().sum::<f64>();
-            let (before, after) = (total(confusion), total(&without));
-            if after > 0.0 {
-                without.counts[truth]
-                    .iter_mut()
-                    .for_each(|count| *count *= before / after);
-            }
-            (truth, figure(&without))
-        };
-        of_song
-            .iter()
-            .map(|(song, items)| (*song, without(items)))
-            .collect()
-    }
-
     fn by_snr(&self) -> Vec<Band> {
         let within =
             |low: f64, high: f64| move |item: &Judged| item.snr_db.is_some_and(|db| db > low && db <= high);
@@ -338,81 +272,11 @@ impl Evaluation {
     }
 }
 
-/// How far a 95 % interval reaches to each side, by the jackknife over `songs` songs: from each one's genre and the figure
-/// without it.
-fn reach(without: impl Iterator<Item = (usize, f64)>, songs: usize) -> f64 {
-    let mut strata: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-    for (genre, figure) in without {
-        strata.entry(genre).or_default().push(figure);
-    }
-    // A genre with one song shows no difference between songs: such genres are one stratum together.
-    let single: Vec<f64> = strata
-        .values()
-        .filter(|figures| figures.len() < 2)
-        .flatten()
-        .copied()
-        .collect();
-    let strata = strata
-        .values()
-        .filter(|figures| figures.len() > 1)
-        .chain(std::iter::once(&single));
-    let mut freedom = 0.0;
-    let variance: f64 = strata
-        .filter(|figures| !figures.is_empty())
-        .map(|figures| {
-            let n = figures.len() as f64;
-            freedom += n - 1.0;
-            let mean = figures.iter().sum::<f64>() / n;
-            (n - 1.0) / n * figures.iter().map(|f| (f - mean).powi(2)).sum::<f64>()
-        })
-        .sum();
-    match deviations(freedom) * variance.sqrt() {
-        reach if reach > 1e-9 => reach,
-        _ => 3.0 / songs as f64,
-    }
-}
-
-/// How much macro F1 is lost from clean songs to mashups of the same songs; within [-1, 1].
-///
-/// The interval is that of [`Evaluation::measure`], each song left out of both: what songs have in common on both sides (a
-/// song that is hard in either form) does not widen it.
-///
-/// # Errors
-/// Those of [`Evaluation::measure`].
-pub fn loss_by_mess(clean: &Evaluation, messy: &Evaluation) -> Result<Interval> {
-    let figure: Figure = Confusion::macro_f1;
-    let side = |evaluation: &Evaluation| -> Result<(f64, Without)> {
-        let confusion = evaluation.measure()?.confusion;
-        let without = evaluation.without_each_song(figure, &confusion, &evaluation.items_by_song());
-        let owned = without.into_iter().map(|(song, f)| (song.to_string(), f));
-        Ok((figure(&confusion), owned.collect()))
-    };
-    let ((clean, clean_without), (messy, messy_without)) = (side(clean)?, side(messy)?);
-    let value = clean - messy;
-    let songs: BTreeMap<&String, usize> = clean_without
-        .iter()
-        .chain(&messy_without)
-        .map(|(song, (genre, _))| (song, *genre))
-        .collect();
-    // Leaving out a song that one side lacks changes nothing there.
-    let without = songs.iter().map(|(song, genre)| {
-        let of = |side: &Without, all| side.get(*song).map_or(all, |(_, f)| *f);
-        (*genre, of(&clean_without, clean) - of(&messy_without, messy))
-    });
-    let reach = reach(without, songs.len());
-    Ok(Interval {
-        value,
-        low: (value - reach).max(-1.0),
-        high: (value + reach).min(1.0),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
 
-    fn item(name: usize, truth: usize, predicted: usize, song: &str) -> Judged {
+    pub(super) fn item(name: usize, truth: usize, predicted: usize, song: &str) -> Judged {
         let mut scores = vec![0.1; 2];
         scores[predicted] = 0.9;
         Judged {
@@ -427,7 +291,7 @@ mod tests {
         }
     }
 
-    fn evaluation(items: Vec<Judged>) -> Evaluation {
+    pub(super) fn evaluation(items: Vec<Judged>) -> Evaluation {
         let labels = vec!["a".into(), "b".into()];
         Evaluation {
             title: "t".into(),
@@ -436,158 +300,6 @@ mod tests {
             items,
             failures: Vec::new(),
         }
-    }
-
-    #[test]
-    fn many_sounds_of_few_songs_leave_a_wide_interval() {
-        // As many sounds, right or wrong by song: of 8 songs, or of 96.
-        let of_songs = |songs: usize| {
-            let items = (0..96).map(|i| {
-                let song = i % songs;
-                let told = if song % 4 == 3 { (i + 1) % 2 } else { i % 2 };
-                item(i, i % 2, told, &format!("song {song}"))
-            });
-            evaluation(items.collect()).measure().unwrap().accuracy
-        };
-        // By hand: one genre is all right, the other right for half of its n songs, so accuracy is 0.5 + 0.5 p with p = 0.5,
-        // whose variance is p (1 - p) / (n - 1).
-        let reach = |n: f64| deviations(2.0 * (n - 1.0)) * 0.5 * (0.25 / (n - 1.0)).sqrt();
-        for (songs, n) in [(8, 4.0), (96, 48.0)] {
-            let accuracy = of_songs(songs);
-            assert_eq!(accuracy.value, 0.75);
-            assert!(
-                (accuracy.value - accuracy.low - reach(n)).abs() < 1e-9,
-                "{accuracy:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn all_right_is_not_certainty() {
-        let items = (0..60).map(|i| item(i, i % 2, i % 2, &format!("song {}", i % 30)));
-        let accuracy = evaluation(items.collect()).measure().unwrap().accuracy;
-        assert_eq!((accuracy.value, accuracy.high), (1.0, 1.0));
-        assert!((accuracy.low - 0.9).abs() < 1e-9, "{accuracy:?}");
-    }
-
-    /// Songs a genre in the simulated evaluations.
-    const SONGS: usize = 7;
-
-    /// An evaluation of 200 sounds of two genres, each made of `parts` songs, whose being told right depends on its songs; the
-    /// true share is a half.
-    fn simulated(random: &mut Random, parts: usize) -> Evaluation {
-        let ease: Vec<f64> = (0..2 * SONGS).map(|_| 0.3 * random.normal()).collect();
-        let items = (0..200).map(|i| {
-            let truth = i % 2;
-            let mut songs: Vec<usize> = (0..SONGS).map(|s| truth * SONGS + s).collect();
-            random.shuffle(&mut songs);
-            songs.truncate(parts);
-            let right = songs.iter().map(|&s| ease[s]).sum::<f64>() + random.normal() > 0.0;
-            let told = if right { truth } else { 1 - truth };
-            Judged {
-                songs: songs.iter().map(usize::to_string).collect(),
-                ..item(i, truth, told, "")
-            }
-        });
-        evaluation(items.collect())
-    }
-
-    /// How often an interval of accuracy holds the truth in 300 simulated evaluations, and how many times as wide it is as
-    /// the accuracy's own deviation takes.
-    fn coverage(
-        parts: usize,
-        mut interval: impl FnMut(&Evaluation, &mut Random) -> (f64, f64),
-    ) -> (f64, f64) {
-        let worlds = 300;
-        let (mut held, mut reach, mut variance) = (0, 0.0, 0.0);
-        for world in 0..worlds {
-            let mut random = Random::new(&[world]);
-            let evaluation = simulated(&mut random, parts);
-            let (low, high) = interval(&evaluation, &mut random);
-            held += usize::from(low <= 0.5 && high >= 0.5);
-            reach += (high - low) / 2.0 / worlds as f64;
-            let value = evaluation.confusion_of(|_| 1.0).accuracy();
-            variance += (value - 0.5).powi(2) / worlds as f64;
-        }
-        (held as f64 / worlds as f64, reach / (1.96 * variance.sqrt()))
-    }
-
-    fn jackknife(evaluation: &Evaluation, _: &mut Random) -> (f64, f64) {
-        let accuracy = evaluation.measure().unwrap().accuracy;
-        (accuracy.low, accuracy.high)
-    }
-
-    /// The percentile bootstrap over songs, by genre, a sound weighing what `weight` makes of how often each of its songs was
-    /// drawn. One song fewer is drawn than there are, so that the variance of few songs is right (Rao and Wu 1988).
-    fn bootstrap(evaluation: &Evaluation, random: &mut Random, weight: fn(&[f64]) -> f64) -> (f64, f64) {
-        let songs = evaluation.items.iter().map(|item| &item.songs);
-        let songs: Vec<Vec<usize>> = songs
-            .map(|s| s.iter().map(|s| s.parse().unwrap()).collect())
-            .collect();
-        let mut resampled = || loop {
-            let mut drawn = [0.0; 2 * SONGS];
-            for genre in [0, SONGS].repeat(SONGS - 1) {
-                drawn[genre + random.below(SONGS)] += 1.0;
-            }
-            let mut confusion = evaluation.confusion_of(|i| {
-                let drawn: Vec<f64> = songs[i].iter().map(|&song| drawn[song]).collect();
-                weight(&drawn)
-            });
-            // Both genres keep their weight, as in the jackknife; a genre none of whose sounds was drawn says nothing.
-            let totals: Vec<f64> = confusion.counts.iter().map(|genre| genre.iter().sum()).collect();
-            if totals.iter().all(|&total| total > 0.0) {
-                for (genre, total) in confusion.counts.iter_mut().zip(totals) {
-                    genre.iter_mut().for_each(|count| *count /= total);
-                }
-                return confusion.accuracy();
-            }
-        };
-        let mut accuracies: Vec<f64> = (0..200).map(|_| resampled()).collect();
-        accuracies.sort_by(f64::total_cmp);
-        (accuracies[4], accuracies[195])
-    }
-
-    /// The intervals of many evaluations of mashups must hold the true share as often as they say, and not be much wider than
-    /// it takes.
-    #[test]
-    fn intervals_of_mashups_cover_the_truth() {
-        let (covered, wideness) = coverage(4, jackknife);
-        assert!(
-            covered >= 0.93,
-            "95 % intervals held the truth in {covered} of the cases"
-        );
-        assert!(
-            (1.0..=1.8).contains(&wideness),
-            "{wideness} times as wide as it takes"
-        );
-    }
-
-    /// Why the intervals are not those of a bootstrap over songs: it does as well for single songs, but of mashups it is either
-    /// far too narrow or wider than the jackknife.
-    #[test]
-    fn a_bootstrap_of_mashups_is_too_narrow_or_wider() {
-        let mean = |drawn: &[f64]| drawn.iter().sum::<f64>() / drawn.len() as f64;
-        let product = |drawn: &[f64]| drawn.iter().product::<f64>();
-        let single = coverage(1, |e, random| bootstrap(e, random, mean));
-        let by_mean = coverage(4, |e, random| bootstrap(e, random, mean));
-        let by_product = coverage(4, |e, random| bootstrap(e, random, product));
-        let (one, four) = (coverage(1, jackknife), coverage(4, jackknife));
-        println!(
-            "holds the truth, times as wide as it takes: single songs {single:.2?}, jackknife {one:.2?};"
-        );
-        println!("mashups by mean {by_mean:.2?}, by product {by_product:.2?}, jackknife {four:.2?}");
-        assert!(
-            single.0 > 0.9 && one.0 >= 0.93,
-            "single songs: {single:?}, jackknife {one:?}"
-        );
-        assert!(
-            by_mean.0 < 0.5,
-            "a mashup weighs the mean of its songs: {by_mean:?}"
-        );
-        assert!(
-            by_product.0 >= 0.93 && by_product.1 > four.1 + 0.1,
-            "a mashup weighs the product: {by_product:?}, jackknife {four:?}"
-        );
     }
 
     #[test]
@@ -623,27 +335,6 @@ mod tests {
                 ("5 dB and less", 1, 0.0)
             ]
         );
-    }
-
-    #[test]
-    fn what_songs_have_in_common_does_not_widen_the_loss_by_mess() {
-        // Clean: right for three of four songs a genre. Messy: the same songs, and one more song wrong in each genre.
-        let of = |wrong: usize| {
-            let items = (0..48).map(|i| {
-                let (truth, song) = (i % 2, i / 2 % 12);
-                let told = if song < wrong { 1 - truth } else { truth };
-                item(i, truth, told, &format!("{truth} {song}"))
-            });
-            evaluation(items.collect())
-        };
-        let loss = loss_by_mess(&of(3), &of(4)).unwrap();
-        assert!((loss.value - 1.0 / 12.0).abs() < 1e-9, "{loss:?}");
-        let alone = of(4).measure().unwrap().macro_f1;
-        let (paired, unpaired) = (loss.high - loss.low, alone.high - alone.low);
-        assert!(paired < 0.7 * unpaired && paired > 0.0, "{loss:?} {alone:?}");
-        // No difference at all is the rule of three.
-        let none = loss_by_mess(&of(3), &of(3)).unwrap();
-        assert_eq!((none.value, none.high), (0.0, 3.0 / 24.0));
     }
 
     #[test]
