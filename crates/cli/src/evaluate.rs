@@ -25,7 +25,7 @@ use crate::{Outcome, interrupt};
 
 /// Judge a model by labelled sound: by a protocol (--protocol), by mashups with noise (--data), or by whole songs as they are (--songs).
 ///
-/// Prints macro F1 with its 95 % interval (which allows for shared songs), and writes a report for people (report.html, report.md), the
+/// Prints macro F1 with its 95 % intervals (a jackknife and a bootstrap, both over songs), and writes a report for people (report.html, report.md), the
 /// confusion matrix as a picture (confusion.svg) and every answer (evaluation.json). With the split.json of a training run,
 /// only songs and noise that the training never heard are used, unless --side train asks for the others.
 ///
@@ -153,8 +153,19 @@ pub fn run(args: &Args) -> Result<Outcome> {
         let mistakes = report::mistakes(evaluation, classifier.extractor(), remixer.as_ref());
         write_report(&folder, evaluation, &measures, &mistakes)?;
         writeln!(out, "{}", evaluation.title)?;
-        writeln!(out, "macro F1  {}", shown(measures.macro_f1))?;
-        writeln!(out, "accuracy  {}", shown(measures.accuracy))?;
+        let (jackknife, bootstrap) = (&measures, &measures.bootstrap);
+        for (name, i, b) in [
+            ("macro F1", jackknife.macro_f1, bootstrap.macro_f1),
+            ("accuracy", jackknife.accuracy, bootstrap.accuracy),
+        ] {
+            writeln!(
+                out,
+                "{name}  {}, bootstrap [{:.4}, {:.4}]",
+                shown(i),
+                b.low,
+                b.high
+            )?;
+        }
         writeln!(out, "log loss  {:.4} nats", measures.log_loss)?;
         if args.protocol.is_some() && n == 0 {
             print_details(&mut out, evaluation, &measures)?;
@@ -167,8 +178,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
             "\nclean minus messy, macro F1  {}",
             shown(loss_by_mess(clean, messy)?)
         )?;
-        writeln!(out, "in brackets: 95 % intervals, jackknife over songs")?;
     }
+    writeln!(
+        out,
+        "\nin brackets: 95 % intervals over songs, of the jackknife where nothing else is said"
+    )?;
     Ok(outcome)
 }
 

@@ -476,7 +476,8 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
             "noises ",
             "the same songs unmixed and without noise",
             "clean minus messy, macro F1",
-            "jackknife over songs",
+            "], bootstrap [",
+            "95 % intervals over songs",
         ] {
             assert!(text.contains(wanted), "{wanted}: {text}");
         }

@@ -1,5 +1,6 @@
 //! Evaluation: a classifier's answers on labelled sounds, as one record that every report is made from.
 
+mod bootstrap;
 mod interval;
 mod judge;
 mod protocol;
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use bootstrap::Bootstrap;
 pub use interval::{Interval, loss_by_mess};
 pub use judge::{evaluate_mashups, evaluate_songs, evaluate_whole};
 pub use protocol::Protocol;
@@ -109,6 +111,8 @@ pub struct Measures {
     pub macro_f1: Interval,
     /// Share told right.
     pub accuracy: Interval,
+    /// The same two figures with the intervals of a bootstrap.
+    pub bootstrap: Bootstrap,
     /// Mean negative log score of the true genre, nats.
     pub log_loss: f64,
     /// Expected calibration error, 15 bins.
@@ -137,10 +141,15 @@ impl Evaluation {
     /// 1969 for sounds made of several songs). Chance that belongs to the single mashup is counted once for each of its
     /// songs, so where songs do not differ the interval of mashups is up to twice as wide as need be; with seven songs a
     /// genre that do, it is 1.4 times as wide and holds the truth in 98 % of simulated evaluations (a test repeats that).
-    /// A bootstrap over songs (Rao and Wu's, for few of them) does as well for single songs; of mashups of four it holds the truth
-    /// in 20 % if a mashup weighs the mean of how often its songs were drawn, and is 1.7 times as wide as need be if it weighs the
-    /// product (another test repeats these).
-    /// A sound without songs is its own. Where all answers are right (or wrong) that says nothing; the interval then is
+    ///
+    /// [`Measures::bootstrap`] has the intervals that are named more often: 2,000 resamples of the songs of each genre, a sound
+    /// weighing the product of how often its songs were drawn, one song fewer drawn than there are (Rao and Wu 1988: right for
+    /// few songs), the genre keeping its weight; from the 2.5th to the 97.5th percentile. In simulated
+    /// evaluations with seven songs a genre they hold the truth in 93 % for single songs (the jackknife's in 96 %); of mashups of
+    /// four songs they are 1.7 times as wide as need be (a test repeats that). A genre with one song, or one whose sounds are made
+    /// of all of its songs, adds nothing to them. They are always the same for the same sounds.
+    ///
+    /// A sound without songs is its own. Where all answers are right (or wrong) that says nothing; both intervals then are
     /// the rule of three, 3 / songs.
     ///
     /// # Errors
@@ -166,6 +175,7 @@ impl Evaluation {
         let of_song = self.items_by_song();
         let interval = |figure: fn(&Confusion) -> f64| self.interval(figure, &confusion, &of_song);
         Ok(Measures {
+            bootstrap: self.bootstrap(&confusion),
             macro_f1: interval(Confusion::macro_f1),
             accuracy: interval(Confusion::accuracy),
             log_loss: log_loss(judged()),

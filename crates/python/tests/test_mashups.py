@@ -127,6 +127,8 @@ def test_a_model_is_judged(data, tmp_path):
     assert told[-1] == (20, 20) and len(judged["evaluation"]["items"]) == 20
     measures = judged["measures"]
     assert 0 <= measures["macro_f1"]["low"] <= measures["macro_f1"]["value"] <= measures["macro_f1"]["high"] <= 1
+    for figure in ("macro_f1", "accuracy"):
+        assert measures["bootstrap"][figure]["value"] == measures[figure]["value"]
     right = [max(range(10), key=item["scores"].__getitem__) == item["truth"] for item in judged["evaluation"]["items"]]
     assert measures["accuracy"]["value"] == pytest.approx(np.mean(right))
     # Nothing tells what this one was trained on; the bundled one was trained on other songs.

@@ -19,6 +19,17 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// A share that may be off by `reach` to either side.
+    pub(super) fn around(value: f64, reach: f64) -> Self {
+        Self {
+            value,
+            low: (value - reach).max(0.0),
+            high: (value + reach).min(1.0),
+        }
+    }
+}
+
 /// A figure of merit.
 type Figure = fn(&Confusion) -> f64;
 
@@ -40,12 +51,7 @@ impl Evaluation {
     ) -> Interval {
         let value = figure(confusion);
         let without = self.without_each_song(figure, confusion, of_song);
-        let reach = reach(without.into_values(), of_song.len());
-        Interval {
-            value,
-            low: (value - reach).max(0.0),
-            high: (value + reach).min(1.0),
-        }
+        Interval::around(value, reach(without.into_values(), of_song.len()))
     }
 
     /// Each song's genre, and the figure of everything but the sounds that it is part of.
@@ -148,7 +154,7 @@ pub fn loss_by_mess(clean: &Evaluation, messy: &Evaluation) -> Result<Interval> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::Judged;
     use super::super::tests::{evaluation, item};
     use super::*;
@@ -210,57 +216,26 @@ mod tests {
 
     /// How often an interval of accuracy holds the truth in 300 simulated evaluations, and how many times as wide it is as
     /// the accuracy's own deviation takes.
-    fn coverage(
+    pub(in super::super) fn coverage(
         parts: usize,
-        mut interval: impl FnMut(&Evaluation, &mut Random) -> (f64, f64),
+        interval: fn(&Evaluation, &Confusion) -> Interval,
     ) -> (f64, f64) {
         let worlds = 300;
         let (mut held, mut reach, mut variance) = (0, 0.0, 0.0);
         for world in 0..worlds {
             let mut random = Random::new(&[world]);
             let evaluation = simulated(&mut random, parts);
-            let (low, high) = interval(&evaluation, &mut random);
+            let confusion = evaluation.confusion_of(|_| 1.0);
+            let Interval { value, low, high } = interval(&evaluation, &confusion);
             held += usize::from(low <= 0.5 && high >= 0.5);
             reach += (high - low) / 2.0 / worlds as f64;
-            let value = evaluation.confusion_of(|_| 1.0).accuracy();
             variance += (value - 0.5).powi(2) / worlds as f64;
         }
         (held as f64 / worlds as f64, reach / (1.96 * variance.sqrt()))
     }
 
-    fn jackknife(evaluation: &Evaluation, _: &mut Random) -> (f64, f64) {
-        let accuracy = evaluation.measure().unwrap().accuracy;
-        (accuracy.low, accuracy.high)
-    }
-
-    /// The percentile bootstrap over songs, by genre, a sound weighing what `weight` makes of how often each of its songs was
-    /// drawn. One song fewer is drawn than there are, so that the variance of few songs is right (Rao and Wu 1988).
-    fn bootstrap(evaluation: &Evaluation, random: &mut Random, weight: fn(&[f64]) -> f64) -> (f64, f64) {
-        let songs = evaluation.items.iter().map(|item| &item.songs);
-        let songs: Vec<Vec<usize>> = songs
-            .map(|s| s.iter().map(|s| s.parse().unwrap()).collect())
-            .collect();
-        let mut resampled = || loop {
-            let mut drawn = [0.0; 2 * SONGS];
-            for genre in [0, SONGS].repeat(SONGS - 1) {
-                drawn[genre + random.below(SONGS)] += 1.0;
-            }
-            let mut confusion = evaluation.confusion_of(|i| {
-                let drawn: Vec<f64> = songs[i].iter().map(|&song| drawn[song]).collect();
-                weight(&drawn)
-            });
-            // Both genres keep their weight, as in the jackknife; a genre none of whose sounds was drawn says nothing.
-            let totals: Vec<f64> = confusion.counts.iter().map(|genre| genre.iter().sum()).collect();
-            if totals.iter().all(|&total| total > 0.0) {
-                for (genre, total) in confusion.counts.iter_mut().zip(totals) {
-                    genre.iter_mut().for_each(|count| *count /= total);
-                }
-                return confusion.accuracy();
-            }
-        };
-        let mut accuracies: Vec<f64> = (0..200).map(|_| resampled()).collect();
-        accuracies.sort_by(f64::total_cmp);
-        (accuracies[4], accuracies[195])
+    pub(in super::super) fn jackknife(evaluation: &Evaluation, confusion: &Confusion) -> Interval {
+        evaluation.interval(Confusion::accuracy, confusion, &evaluation.items_by_song())
     }
 
     /// The intervals of many evaluations of mashups must hold the true share as often as they say, and not be much wider than
@@ -275,34 +250,6 @@ mod tests {
         assert!(
             (1.0..=1.8).contains(&wideness),
             "{wideness} times as wide as it takes"
-        );
-    }
-
-    /// Why the intervals are not those of a bootstrap over songs: it does as well for single songs, but of mashups it is either
-    /// far too narrow or wider than the jackknife.
-    #[test]
-    fn a_bootstrap_of_mashups_is_too_narrow_or_wider() {
-        let mean = |drawn: &[f64]| drawn.iter().sum::<f64>() / drawn.len() as f64;
-        let product = |drawn: &[f64]| drawn.iter().product::<f64>();
-        let single = coverage(1, |e, random| bootstrap(e, random, mean));
-        let by_mean = coverage(4, |e, random| bootstrap(e, random, mean));
-        let by_product = coverage(4, |e, random| bootstrap(e, random, product));
-        let (one, four) = (coverage(1, jackknife), coverage(4, jackknife));
-        println!(
-            "holds the truth, times as wide as it takes: single songs {single:.2?}, jackknife {one:.2?};"
-        );
-        println!("mashups by mean {by_mean:.2?}, by product {by_product:.2?}, jackknife {four:.2?}");
-        assert!(
-            single.0 > 0.9 && one.0 >= 0.93,
-            "single songs: {single:?}, jackknife {one:?}"
-        );
-        assert!(
-            by_mean.0 < 0.5,
-            "a mashup weighs the mean of its songs: {by_mean:?}"
-        );
-        assert!(
-            by_product.0 >= 0.93 && by_product.1 > four.1 + 0.1,
-            "a mashup weighs the product: {by_product:?}, jackknife {four:?}"
         );
     }
 

@@ -65,7 +65,14 @@ pub(super) fn evaluation(evaluation: &Evaluation, m: &Measures, worst: &[Mistake
         plain("log loss", m.log_loss, "nats"),
         plain("calibration error", m.calibration_error, "15 bins"),
     ]);
-    page += "<p class=\"note\">Intervals are 95 % and allow for sounds that share songs.</p>\n";
+    let (f1, accuracy) = (m.bootstrap.macro_f1, m.bootstrap.accuracy);
+    line(
+        &mut page,
+        format_args!(
+            "<p class=\"note\">Intervals are 95 % and allow for sounds that share songs (jackknife over songs). Those of a bootstrap over songs: macro F1 {:.3} to {:.3}, accuracy {:.3} to {:.3}.</p>",
+            f1.low, f1.high, accuracy.low, accuracy.high
+        ),
+    );
     page += "<h2>What is taken for what</h2>\n<div class=\"picture\">\n";
     page += &matrix::svg(evaluation, m, matrix::Standing::InPage);
     page += "</div>\n<p class=\"note\">Rows are true genres, columns what was told; colours are shares of a row.</p>\n";

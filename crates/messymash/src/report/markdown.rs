@@ -12,20 +12,26 @@ pub(super) fn page(evaluation: &Evaluation, m: &Measures, mistakes: &[Mistake<'_
         evaluation.items.len(),
         m.songs
     );
-    text += "| figure | value | 95 % interval (allows for shared songs) |\n|---|---:|---|\n";
-    for (name, i) in [("macro F1", m.macro_f1), ("accuracy", m.accuracy)] {
+    text += "| figure | value | 95 % interval, jackknife over songs | bootstrap over songs |\n|---|---:|---|---|\n";
+    for (name, i, b) in [
+        ("macro F1", m.macro_f1, m.bootstrap.macro_f1),
+        ("accuracy", m.accuracy, m.bootstrap.accuracy),
+    ] {
         line(
             &mut text,
-            format_args!("| {name} | {:.4} | {:.4} to {:.4} |", i.value, i.low, i.high),
+            format_args!(
+                "| {name} | {:.4} | {:.4} to {:.4} | {:.4} to {:.4} |",
+                i.value, i.low, i.high, b.low, b.high
+            ),
         );
     }
     line(
         &mut text,
-        format_args!("| log loss (nats) | {:.4} | |", m.log_loss),
+        format_args!("| log loss (nats) | {:.4} | | |", m.log_loss),
     );
     line(
         &mut text,
-        format_args!("| calibration error (15 bins) | {:.4} | |", m.calibration_error),
+        format_args!("| calibration error (15 bins) | {:.4} | | |", m.calibration_error),
     );
     text += "\n## By genre\n\n| genre | precision | recall | F1 | support |\n|---|---:|---:|---:|---:|\n";
     for (label, g) in evaluation.labels.iter().zip(&m.genres) {
