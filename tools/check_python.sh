@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the wheel as `pip install .` does, into an environment of its own in target/, and runs its tests, those of the tools that
-# change a model's weights, and the check of its types. With --cluster also the tests of `messymash.ray`, of it on S3, and of the
-# program for Spark (they install Ray, PySpark and moto, 1 GB; Spark needs Java 17).
+# change a model's weights or make what a model learns from a teacher, and the check of its types. With --cluster also the tests of
+# `messymash.ray`, of it on S3, and of the program for Spark (they install Ray, PySpark and moto, 1 GB; Spark needs Java 17).
 set -eu
 cd "$(dirname "$0")/.."
 . tools/python_venv.sh
@@ -12,8 +12,8 @@ if [ "${1:-}" = --cluster ]; then
 fi
 # shellcheck disable=SC2086 # several words
 "$venv/bin/python" -m pytest --quiet $skip
-"$venv/bin/python" -m pip install --quiet 'safetensors>=0.5' # for the tools that change a model's weights
-"$venv/bin/python" -m pytest --quiet tools/test_weights.py
+"$venv/bin/python" -m pip install --quiet 'safetensors>=0.5' scipy scikit-learn soxr soundfile # for the tools
+"$venv/bin/python" -m pytest --quiet tools/test_weights.py tools/test_teacher.py
 cd crates/python
 "../../$venv/bin/python" -m mypy --config-file ../../pyproject.toml python/messymash
 "../../$venv/bin/python" -m mypy.stubtest messymash --mypy-config-file ../../pyproject.toml \
