@@ -25,9 +25,10 @@ use crate::{Outcome, interrupt};
 
 /// Judge a model by labelled sound: by a protocol (--protocol), by mashups with noise (--data), or by whole songs as they are (--songs).
 ///
-/// Prints macro F1 with its 95 % intervals (a jackknife and a bootstrap, both over songs), and writes a report for people (report.html, report.md), the
-/// confusion matrix as a picture (confusion.svg) and every answer (evaluation.json). With the split.json of a training run,
-/// only songs and noise that the training never heard are used, unless --side train asks for the others.
+/// Prints macro F1 with its 95 % intervals (a jackknife and a bootstrap, both over songs), and writes a report for people
+/// (report.html, report.md), the confusion matrix as a picture (confusion.svg) and every answer (evaluation.json). With the
+/// split.json of a training run, only songs and noise that the training never heard are used, unless --side train asks for the
+/// others.
 ///
 /// A protocol judges by 2,000 mashups that are always the same for the same data, prints figures by genre, by signal-to-noise ratio and by
 /// number of noises, and compares with the same songs clean (reported in the sub-folder clean). What the model was trained on is read

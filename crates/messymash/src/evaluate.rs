@@ -155,20 +155,7 @@ impl Evaluation {
     /// # Errors
     /// [`Error::Config`] if there is nothing to judge by, or an item does not fit the labels.
     pub fn measure(&self) -> Result<Measures> {
-        let classes = self.labels.len();
-        if self.items.is_empty() {
-            return Err(Error::Config("there is no sound to judge the model by".into()));
-        }
-        if let Some(item) = self
-            .items
-            .iter()
-            .find(|item| item.truth >= classes || item.scores.len() != classes)
-        {
-            return Err(Error::Config(format!(
-                "{} does not fit the {classes} labels",
-                item.name
-            )));
-        }
+        self.check()?;
         let confusion = self.confusion_of(|_| 1.0);
         let judged = || self.items.iter().map(|item| (&item.scores[..], item.truth));
         let bins = calibration(judged());
@@ -187,6 +174,25 @@ impl Evaluation {
             confusion,
             songs: of_song.len(),
         })
+    }
+
+    /// Refuses what cannot be measured.
+    fn check(&self) -> Result<()> {
+        let classes = self.labels.len();
+        if self.items.is_empty() {
+            return Err(Error::Config("there is no sound to judge the model by".into()));
+        }
+        if let Some(item) = self
+            .items
+            .iter()
+            .find(|item| item.truth >= classes || item.scores.len() != classes)
+        {
+            return Err(Error::Config(format!(
+                "{} does not fit the {classes} labels",
+                item.name
+            )));
+        }
+        Ok(())
     }
 
     /// The wrong answers that were told with most confidence, `most` at the most.

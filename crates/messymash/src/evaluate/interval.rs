@@ -128,7 +128,8 @@ fn reach(without: impl Iterator<Item = (usize, f64)>, songs: usize) -> f64 {
 pub fn loss_by_mess(clean: &Evaluation, messy: &Evaluation) -> Result<Interval> {
     let figure: Figure = Confusion::macro_f1;
     let side = |evaluation: &Evaluation| -> Result<(f64, Without)> {
-        let confusion = evaluation.measure()?.confusion;
+        evaluation.check()?;
+        let confusion = evaluation.confusion_of(|_| 1.0);
         let without = evaluation.without_each_song(figure, &confusion, &evaluation.items_by_song());
         let owned = without.into_iter().map(|(song, f)| (song.to_string(), f));
         Ok((figure(&confusion), owned.collect()))

@@ -35,8 +35,8 @@ def evaluate(
     of everything in `data`. `mashups` and `seed` ask for others. `progress` is told how many of how many are done.
 
     Returns `{"measures": ..., "evaluation": ...}`: measures are macro F1 and accuracy, each with its 95 % interval
-    (`{"value", "low", "high"}`; `"bootstrap"` has both with the other interval), figures by genre, by signal-to-noise ratio and by number of noises, calibration, confusion;
-    the evaluation is every answer.
+    (`{"value", "low", "high"}`; `"bootstrap"` has both with the other interval), figures by genre, by signal-to-noise ratio
+    and by number of noises, calibration, confusion; the evaluation is every answer.
     """
     judging = {
         "data": _data(data, noise, allow_missing_stems),
