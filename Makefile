@@ -21,7 +21,7 @@ check-tags:      ## what `tag` writes, read by mutagen, mediafile and libsndfile
 	cargo build --release
 	tools/check_tags.sh
 
-package:         ## the three crates as they would be published: none over 10 MB, the library compiled from its package alone
+package:         ## the three crates as they would be published: none over 10 MB, all compiled from their packages alone
 	tools/check_packages.sh
 
 check-python:    ## the Python package: built as by `pip install .`, its tests, its types, and tools/test_weights.py and test_teacher.py; installs pytest, mypy, beets, scipy and scikit-learn into target/

@@ -12,8 +12,8 @@ if [ "${1:-}" = --cluster ]; then
 fi
 # shellcheck disable=SC2086 # several words
 "$venv/bin/python" -m pytest --quiet $skip
-"$venv/bin/python" -m pip install --quiet 'safetensors>=0.5' scipy scikit-learn soxr soundfile # for the tools
-"$venv/bin/python" -m pytest --quiet tools/test_weights.py tools/test_teacher.py
+"$venv/bin/python" -m pip install --quiet 'safetensors>=0.5' scipy scikit-learn soxr soundfile pytest-xdist # for the tools
+"$venv/bin/python" -m pytest --quiet --numprocesses 2 tools/test_weights.py tools/test_teacher.py
 cd crates/python
 "../../$venv/bin/python" -m mypy --config-file ../../pyproject.toml python/messymash
 "../../$venv/bin/python" -m mypy.stubtest messymash --mypy-config-file ../../pyproject.toml \

@@ -6,6 +6,6 @@ if ! [ -e "$venv/installed" ]; then
     "$venv/bin/python" -m pip install --quiet 'pytest>=8' 'mypy>=1.15,<3' 'beets>=2,<3'
     touch "$venv/installed"
 fi
-# The program's own target directory, so that what `cargo build --release` made is not made again.
+# The program's own target directory: with MATURIN_PEP517_ARGS="--profile dev" what `cargo test` compiled is not compiled again.
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} "$venv/bin/python" -m pip install --quiet --force-reinstall --no-deps .
 "$venv/bin/python" -m pip install --quiet 'numpy>=1.26'
