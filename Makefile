@@ -21,10 +21,10 @@ check-tags:      ## what `tag` writes, read by mutagen, mediafile and libsndfile
 	cargo build --release
 	tools/check_tags.sh
 
-package:         ## the three crates as they would be published: none over 10 MB, all compiled from their packages alone
+package:         ## the three crates as they would be published: none over 10 MB, compiled from their packages, the library also by itself
 	tools/check_packages.sh
 
-check-python:    ## the Python package: built as by `pip install .`, its tests, its types, and tools/test_weights.py and test_teacher.py; installs pytest, mypy, beets, scipy and scikit-learn into target/
+check-python:    ## the Python package: built as by `pip install .`, its tests, its types, and tools/test_weights.py and test_teacher.py; installs pytest, mypy, beets, scipy, scikit-learn and others into target/
 	tools/check_python.sh
 
 check-cluster:   ## check-python, and Ray (a node is killed), S3 and Spark on this machine; needs Java 17, installs 1 GB into target/

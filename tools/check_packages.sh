@@ -7,8 +7,8 @@ packages=$target/package
 rm -rf "$packages"
 # --allow-dirty, since what is committed is not what this is about.
 cargo package --workspace --allow-dirty --no-verify --quiet
-# The packages in the place of the crates, in a workspace like this one: with another, Cargo would choose other features, and none of
-# the dependencies that clippy has checked could be used again.
+# The packages in the place of the crates, in a workspace like this one: all together first, with the features that clippy has
+# checked the dependencies with, so that they are not checked again; then the library by itself, as others will have it.
 mkdir -p "$packages/workspace/crates"
 cp -R Cargo.toml Cargo.lock "$packages/workspace"
 cp -R crates/python "$packages/workspace/crates"
@@ -26,5 +26,7 @@ for crate in messymash-kernels messymash messymash-cli; do
     # As it was written: what Cargo made of it looks for the other crates in the registry.
     mv "$folder/Cargo.toml.orig" "$folder/Cargo.toml"
 done
-cargo check --quiet --locked --workspace --manifest-path "$packages/workspace/Cargo.toml" --target-dir "$target"
-echo "they compile from their packages"
+set -- cargo check --quiet --locked --manifest-path "$packages/workspace/Cargo.toml" --target-dir "$target"
+"$@" --workspace
+"$@" --package messymash
+echo "they compile from their packages, and the library by itself"

@@ -1,4 +1,4 @@
-# Sourced in the project's folder: builds the wheel as `pip install .` does, into an environment of its own, $venv in target/.
+# Sourced in the project's folder: builds the wheel by `pip install .` into an environment of its own, $venv in target/.
 # shellcheck shell=sh
 venv=target/python-venv
 if ! [ -e "$venv/installed" ]; then

@@ -1,5 +1,5 @@
-"""Tests of the programs in teacher/ that make sound and tables to learn from, with made-up sound and made-up answers of a teacher
-(`tools/check_python.sh` runs them). What computes the teacher itself needs PyTorch and its weights, and is not tested here."""
+"""Tests of make_pool.py, mixes.py, stems.py and genres.py in teacher/, with made-up sound and made-up answers of a teacher
+(`tools/check_python.sh` runs them). The others need the teacher's weights, PyTorch, or MMA and SoundFonts, and are not tested here."""
 import json
 import pathlib
 import subprocess
@@ -165,6 +165,16 @@ def test_the_genres_of_unlabelled_sound_come_from_training_songs(tmp_path, songs
     np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
     assert sounds == [f"taken-for-{GENRES[genre]}/{name.split('/')[1]}.music" for name, genre in zip(ids, taken_for)]
     assert all((tmp_path / "sorted/genres_stems" / sound / "other.wav").exists() for sound in sounds)
+
+    # By what columns.py heard of each sound's units, the same in the mean.
+    with np.load(unlabelled / "heard.npz") as stored:
+        means = stored["values"]
+    whole = np.stack([means - 0.5, means + 0.5], 1).reshape(-1, means.shape[1])
+    np.savez(unlabelled / "columns.npz", songs=np.array(ids), units=np.full(len(ids), 2), whole=whole)
+    done("genres.py", *given, "--columns", "--out", tmp_path / "columns.safetensors")
+    sounds, _, by_columns = table(tmp_path / "columns.safetensors")
+    assert sounds == ids
+    np.testing.assert_allclose(by_columns, targets, atol=1e-5)
 
     # With rows of the training songs, half of them the label, the rest by regressions that never saw the recording.
     done("genres.py", *given, "--labelled", 0.5, "--out", tmp_path / "labelled.safetensors")

@@ -69,19 +69,25 @@ impl Confusion {
     /// Mean F1 of the classes that are true or told anywhere, as scikit-learn's
     /// `f1_score(average="macro", zero_division=0)`; 0 if there is none.
     pub fn macro_f1(&self) -> f64 {
+        self.macro_f1_of(&self.present())
+    }
+
+    /// Of each class, whether it is true or told anywhere.
+    pub fn present(&self) -> Vec<bool> {
         let told = |class: usize| self.counts.iter().map(|row| row[class]).sum::<f64>();
-        let present: Vec<f64> = self
-            .classes()
-            .iter()
-            .enumerate()
-            .filter(|(class, figures)| figures.support > 0.0 || told(*class) > 0.0)
-            .map(|(_, figures)| figures.f1)
-            .collect();
-        if present.is_empty() {
-            0.0
-        } else {
-            present.iter().sum::<f64>() / present.len() as f64
-        }
+        let figures = self.classes().into_iter().enumerate();
+        figures
+            .map(|(class, figures)| figures.support > 0.0 || told(class) > 0.0)
+            .collect()
+    }
+
+    /// Mean F1 of these classes, be they there or not; 0 of none. With [`Confusion::present`] of a whole, figures of its parts
+    /// are means of the same classes.
+    pub fn macro_f1_of(&self, classes: &[bool]) -> f64 {
+        let figures = self.classes();
+        let chosen = || figures.iter().zip(classes).filter(|(_, chosen)| **chosen);
+        let sum: f64 = chosen().map(|(figures, _)| figures.f1).sum();
+        sum / chosen().count().max(1) as f64
     }
 
     /// Share that was told right; 0 if there is nothing.
@@ -176,6 +182,12 @@ mod tests {
         let confusion = Confusion::new(2, &[0, 0], &[0, 1]);
         assert!((confusion.macro_f1() - (2.0 / 3.0) / 2.0).abs() < 1e-12);
         assert_eq!(Confusion::new(2, &[], &[]).macro_f1(), 0.0);
+        // And counts on where the sounds told so are left out.
+        let part = Confusion::new(2, &[0], &[0]);
+        assert_eq!(
+            (part.macro_f1(), part.macro_f1_of(&confusion.present())),
+            (1.0, 0.5)
+        );
     }
 
     #[test]

@@ -108,7 +108,14 @@ mod tests {
         assert_eq!(mistakes.len(), 8);
         let extractor = FeatureExtractor::new(16, 24).unwrap();
         mistakes[0].spectrogram = Spectrogram::new(&[0.1; 8000], &extractor);
-        let page = html(&evaluation, &evaluation.measure().unwrap(), &mistakes);
+        let measures = evaluation.measure().unwrap();
+        let page = html(&evaluation, &measures, &mistakes);
+        let (f1, accuracy) = (measures.bootstrap.macro_f1, measures.bootstrap.accuracy);
+        let note = format!(
+            "macro F1 {:.3} to {:.3}, accuracy {:.3} to {:.3}.",
+            f1.low, f1.high, accuracy.low, accuracy.high
+        );
+        assert!(page.contains(&note) && f1.low != accuracy.low, "{note}");
         assert!(
             page.contains("the sound is not at hand") && page.contains("<img src=\"data:image/png;base64,")
         );
@@ -143,7 +150,15 @@ mod tests {
         let evaluation = evaluation();
         let mistakes = mistakes(&evaluation, &FeatureExtractor::new(16, 24).unwrap(), None);
         let text = markdown(&evaluation, &evaluation.measure().unwrap(), &mistakes);
-        assert!(text.contains("| accuracy | 0.8000 |"), "{text}");
+        let Measures {
+            accuracy, bootstrap, ..
+        } = evaluation.measure().unwrap();
+        let (low, high, sampled) = (accuracy.low, accuracy.high, bootstrap.accuracy);
+        let row = format!(
+            "| accuracy | 0.8000 | {low:.4} to {high:.4} | {:.4} to {:.4} |",
+            sampled.low, sampled.high
+        );
+        assert!(text.contains(&row), "{row}\n{text}");
         assert!(text.contains("| rock | 0.800 | 0.800 | 0.800 | 20 |"), "{text}");
         assert!(text.contains("&lt;script&gt;0\\|") && !text.contains("<script"));
         assert!(text.contains("| two | 10 | 0.800 |"), "{text}");

@@ -128,7 +128,9 @@ def test_a_model_is_judged(data, tmp_path):
     measures = judged["measures"]
     assert 0 <= measures["macro_f1"]["low"] <= measures["macro_f1"]["value"] <= measures["macro_f1"]["high"] <= 1
     for figure in ("macro_f1", "accuracy"):
-        assert measures["bootstrap"][figure]["value"] == measures[figure]["value"]
+        resampled = measures["bootstrap"][figure]
+        assert resampled["value"] == measures[figure]["value"]
+        assert 0 <= resampled["low"] < resampled["high"] <= 1
     right = [max(range(10), key=item["scores"].__getitem__) == item["truth"] for item in judged["evaluation"]["items"]]
     assert measures["accuracy"]["value"] == pytest.approx(np.mean(right))
     # Nothing tells what this one was trained on; the bundled one was trained on other songs.

@@ -11,7 +11,7 @@ use crate::random::Random;
 /// Resamples. The ends of an interval deviate by 1.5 % of its width from one seed to another: those of a normal
 /// distribution by sqrt(0.025 * 0.975 / 2000) / 0.0584 of its deviation, of which the width is 3.92.
 const RESAMPLES: usize = 2000;
-/// Draws of a genre's songs, at most, until one of its sounds has all of its songs among them. Where all four-song mashups of
+/// Draws of a genre's songs, at most, until some of its sounds have all of their songs among them. Where all four-song mashups of
 /// five songs are judged, 0.19 of the draws do, so that all tries fail once in 10^9 times.
 const TRIES: usize = 100;
 
@@ -24,47 +24,53 @@ pub struct Bootstrap {
     pub accuracy: Interval,
 }
 
-/// The sounds of one genre: of each what it was taken for, and its songs by number.
+/// The songs of one genre by number, and its sounds by how many songs they are made of: what each was taken for, and its songs.
 #[derive(Default)]
 struct Genre<'a> {
     songs: BTreeMap<&'a str, usize>,
-    sounds: Vec<(usize, Vec<usize>)>,
+    sounds: BTreeMap<usize, Vec<(usize, Vec<usize>)>>,
 }
 
 impl Genre<'_> {
     /// A row of a confusion of `classes` classes by songs drawn anew, a sound weighing the product of how often each of its
-    /// songs was drawn. Its sum is the number of sounds: the genre keeps its weight, as in the jackknife.
+    /// songs was drawn. The genre keeps its weight, as in the jackknife, and so do its sounds of one song, of two and so on:
+    /// else those of few songs, likelier to be drawn whole, would weigh more than among all sounds.
     fn resampled(&self, classes: usize, random: &mut Random) -> Vec<f64> {
-        let songs = self.songs.len();
-        let fewest = self.sounds.iter().map(|(_, made_of)| made_of.len()).min();
-        // One fewer is drawn than there are, so that the variance of few songs is right (Rao and Wu 1988). Where no sound can
-        // have all of its songs among them, songs show no difference, and the genre stays as it is.
-        let tries = if fewest.is_some_and(|fewest| fewest < songs) {
-            TRIES
-        } else {
-            0
-        };
-        for _ in 0..tries {
-            let mut drawn = vec![0.0; songs];
-            (1..songs).for_each(|_| drawn[random.below(songs)] += 1.0);
-            let row = self.row(classes, |made_of| {
-                made_of.iter().map(|&song| drawn[song]).product()
-            });
-            let total: f64 = row.iter().sum();
-            if total > 0.0 {
-                let scale = self.sounds.len() as f64 / total;
-                return row.into_iter().map(|count| count * scale).collect();
+        // One fewer is drawn than there are, so that the variance of few songs is right (Rao and Wu 1988).
+        let draws = self.songs.len().saturating_sub(1);
+        let mut drawn = vec![0.0; self.songs.len()];
+        for _ in 0..TRIES {
+            drawn.fill(0.0);
+            (0..draws).for_each(|_| drawn[random.below(draws + 1)] += 1.0);
+            if let Some(row) = self.row(classes, |made_of| {
+                // A sound of all songs is never drawn, and tells nothing of how they differ.
+                let all = made_of.len() > draws;
+                if all {
+                    1.0
+                } else {
+                    made_of.iter().map(|&song| drawn[song]).product()
+                }
+            }) {
+                return row;
             }
         }
-        self.row(classes, |_| 1.0)
+        self.row(classes, |_| 1.0).unwrap_or_default()
     }
 
-    fn row(&self, classes: usize, weight: impl Fn(&[usize]) -> f64) -> Vec<f64> {
+    /// The sounds by these weights, those of as many songs having their number as sum; `None` if some of these weigh nothing.
+    fn row(&self, classes: usize, weight: impl Fn(&[usize]) -> f64) -> Option<Vec<f64>> {
         let mut row = vec![0.0; classes];
-        for (told, made_of) in &self.sounds {
-            row[*told] += weight(made_of);
+        for sounds in self.sounds.values() {
+            let weights: Vec<f64> = sounds.iter().map(|(_, made_of)| weight(made_of)).collect();
+            let sum: f64 = weights.iter().sum();
+            if sum == 0.0 {
+                return None;
+            }
+            for ((told, _), weight) in sounds.iter().zip(weights) {
+                row[*told] += weight * sounds.len() as f64 / sum;
+            }
         }
-        row
+        Some(row)
     }
 }
 
@@ -79,8 +85,13 @@ impl Evaluation {
                 let next = songs.len();
                 *songs.entry(song).or_insert(next)
             };
-            sounds.push((item.predicted(), item.song_names().map(number).collect()));
+            let made_of: Vec<usize> = item.song_names().map(number).collect();
+            sounds
+                .entry(made_of.len())
+                .or_default()
+                .push((item.predicted(), made_of));
         }
+        let present = confusion.present();
         let mut random = Random::new(&[]);
         let (macro_f1, accuracy): (Vec<f64>, Vec<f64>) = (0..RESAMPLES)
             .map(|_| {
@@ -88,7 +99,7 @@ impl Evaluation {
                 let resampled = Confusion {
                     counts: rows.collect(),
                 };
-                (resampled.macro_f1(), resampled.accuracy())
+                (resampled.macro_f1_of(&present), resampled.accuracy())
             })
             .unzip();
         let songs: usize = genres.iter().map(|genre| genre.songs.len()).sum();
@@ -110,6 +121,7 @@ impl Evaluation {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Measures;
     use super::super::interval::tests::{coverage, jackknife};
     use super::super::tests::{evaluation, item};
     use super::*;
@@ -141,6 +153,43 @@ mod tests {
                 sampled.low < sampled.value && sampled.value < sampled.high,
                 "{sampled:?}"
             );
+        }
+    }
+
+    #[test]
+    fn sounds_of_one_song_and_of_four_keep_their_shares() {
+        // Of 200 sounds of eight songs a genre three in ten are of one song, and right; the others are of four, and right in half
+        // of the cases.
+        let mut random = Random::new(&[1]);
+        let items = (0..400).map(|i| {
+            let parts = if i % 20 < 6 { 1 } else { 4 };
+            let right = parts == 1 || random.chance(0.5);
+            let mut item = item(i, i % 2, if right { i % 2 } else { 1 - i % 2 }, "");
+            let mut songs: Vec<usize> = (0..8).collect();
+            random.shuffle(&mut songs);
+            item.songs = songs[..parts]
+                .iter()
+                .map(|song| format!("{} {song}", i % 2))
+                .collect();
+            item
+        });
+        let Interval { value, low, high } = evaluation(items.collect()).measure().unwrap().bootstrap.accuracy;
+        assert!(
+            (low + high - 2.0 * value).abs() < 0.1 * (high - low),
+            "{low} to {high}: {value}"
+        );
+        assert!(value > 0.6 && high < 0.9, "{low} to {high}: {value}");
+    }
+
+    #[test]
+    fn a_genre_that_is_told_once_and_never_true_counts_in_every_resample() {
+        let mut items: Vec<_> = (0..40).map(|i| item(i, 0, 0, &format!("song {i}"))).collect();
+        items[7] = item(7, 0, 1, "song 7");
+        let Measures {
+            bootstrap, macro_f1, ..
+        } = evaluation(items).measure().unwrap();
+        for interval in [bootstrap.macro_f1, macro_f1] {
+            assert!(interval.high < 0.51, "{interval:?}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::metrics::Confusion;
 pub struct Interval {
     /// The figure.
     pub value: f64,
-    /// Lower end, at least 0.
+    /// Lower end, at least 0; of a difference, at least -1.
     pub low: f64,
     /// Upper end, at most 1.
     pub high: f64,
@@ -30,9 +30,6 @@ impl Interval {
     }
 }
 
-/// A figure of merit.
-type Figure = fn(&Confusion) -> f64;
-
 /// By song: its genre, and a figure of everything but the sounds that it is part of.
 type Without = BTreeMap<String, (usize, f64)>;
 
@@ -45,7 +42,7 @@ impl Evaluation {
     /// A figure of the confusion with its interval; see [`Evaluation::measure`].
     pub(super) fn interval(
         &self,
-        figure: Figure,
+        figure: impl Fn(&Confusion) -> f64,
         confusion: &Confusion,
         of_song: &BTreeMap<&str, Vec<usize>>,
     ) -> Interval {
@@ -57,7 +54,7 @@ impl Evaluation {
     /// Each song's genre, and the figure of everything but the sounds that it is part of.
     fn without_each_song<'a>(
         &self,
-        figure: Figure,
+        figure: impl Fn(&Confusion) -> f64,
         confusion: &Confusion,
         of_song: &BTreeMap<&'a str, Vec<usize>>,
     ) -> BTreeMap<&'a str, (usize, f64)> {
@@ -126,13 +123,14 @@ fn reach(without: impl Iterator<Item = (usize, f64)>, songs: usize) -> f64 {
 /// # Errors
 /// Those of [`Evaluation::measure`].
 pub fn loss_by_mess(clean: &Evaluation, messy: &Evaluation) -> Result<Interval> {
-    let figure: Figure = Confusion::macro_f1;
     let side = |evaluation: &Evaluation| -> Result<(f64, Without)> {
         evaluation.check()?;
         let confusion = evaluation.confusion_of(|_| 1.0);
+        let present = confusion.present();
+        let figure = |part: &Confusion| part.macro_f1_of(&present);
         let without = evaluation.without_each_song(figure, &confusion, &evaluation.items_by_song());
         let owned = without.into_iter().map(|(song, f)| (song.to_string(), f));
-        Ok((figure(&confusion), owned.collect()))
+        Ok((confusion.macro_f1(), owned.collect()))
     };
     let ((clean, clean_without), (messy, messy_without)) = (side(clean)?, side(messy)?);
     let value = clean - messy;
