@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds the wheel by pip (optimised, but not in CI: see .ci/run), into an environment of its own in target/, and runs its tests, those of the tools that
-# change a model's weights or make what a model learns from a teacher, and the check of its types. With --cluster also the tests of
-# `messymash.ray`, of it on S3, and of the program for Spark (they install Ray, PySpark and moto, 1 GB; Spark needs Java 17).
+# Builds the wheel by pip (optimised, but not in CI: see .ci/run), into an environment of its own in target/, and runs its tests,
+# those of the tools that change a model's weights or make what a model learns from a teacher, and the check of its types. With
+# --cluster also the tests of `messymash.ray`, of it on S3, and of the program for Spark (they install Ray, PySpark and moto, 1 GB;
+# Spark needs Java 17).
 set -eu
 cd "$(dirname "$0")/.."
 . tools/python_venv.sh
