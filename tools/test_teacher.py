@@ -166,15 +166,15 @@ def test_the_genres_of_unlabelled_sound_come_from_training_songs(tmp_path, songs
     assert sounds == [f"taken-for-{GENRES[genre]}/{name.split('/')[1]}.music" for name, genre in zip(ids, taken_for)]
     assert all((tmp_path / "sorted/genres_stems" / sound / "other.wav").exists() for sound in sounds)
 
-    # By what columns.py heard of each sound's units, the same in the mean.
+    # By what columns.py heard of each sound's units, in the mean: here what heard.npz says of the sounds the other way round.
     with np.load(unlabelled / "heard.npz") as stored:
-        means = stored["values"]
+        means = stored["values"][::-1]
     whole = np.stack([means - 0.5, means + 0.5], 1).reshape(-1, means.shape[1])
     np.savez(unlabelled / "columns.npz", songs=np.array(ids), units=np.full(len(ids), 2), whole=whole)
     done("genres.py", *given, "--columns", "--out", tmp_path / "columns.safetensors")
     sounds, _, by_columns = table(tmp_path / "columns.safetensors")
     assert sounds == ids
-    np.testing.assert_allclose(by_columns, targets, atol=1e-5)
+    np.testing.assert_allclose(by_columns, targets[::-1], atol=1e-5)
 
     # With rows of the training songs, half of them the label, the rest by regressions that never saw the recording.
     done("genres.py", *given, "--labelled", 0.5, "--out", tmp_path / "labelled.safetensors")

@@ -145,11 +145,10 @@ impl Evaluation {
     /// [`Measures::bootstrap`] has the intervals that are named more often: 2,000 resamples of the songs of each genre, a sound
     /// weighing the product of how often its songs were drawn, one song fewer drawn than there are (Rao and Wu 1988: right for
     /// few songs), the genre keeping its weight, and its sounds of one song, of two and so on theirs; from the 2.5th to the
-    /// 97.5th percentile. In simulated
-    /// evaluations with seven songs a genre they hold the truth in 93 % for single songs (the jackknife's in 96 %); of mashups of
-    /// four songs they are 1.7 times as wide as need be (a test repeats that). A genre with one song, or one whose sounds are made
-    /// of all of its songs, adds nothing to them, so that they are too narrow where most genres are so (the jackknife takes genres
-    /// with one song together). They are always the same for the same sounds.
+    /// 97.5th percentile. In simulated evaluations with seven songs a genre they hold the truth in 93 % for single songs (the
+    /// jackknife's in 96 %); of mashups of four songs they are 1.7 times as wide as need be (a test repeats that). A genre with
+    /// one song, or one whose sounds are made of all of its songs, adds nothing to them, so that they are too narrow where most
+    /// genres are so (the jackknife takes genres with one song together). They are always the same for the same sounds.
     ///
     /// In both, macro F1 is of the genres that are true or told among all sounds, in each resample.
     ///

@@ -44,8 +44,7 @@ impl Genre<'_> {
             (0..draws).for_each(|_| drawn[random.below(draws + 1)] += 1.0);
             if let Some(row) = self.row(classes, |made_of| {
                 // A sound of all songs is never drawn, and tells nothing of how they differ.
-                let all = made_of.len() > draws;
-                if all {
+                if made_of.len() > draws {
                     1.0
                 } else {
                     made_of.iter().map(|&song| drawn[song]).product()
