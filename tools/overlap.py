@@ -50,6 +50,9 @@ def main():
         grid = np.apply_along_axis(lambda values: np.interp(wanted[axis], places[axis], values), axis, grid)
     weights[POSITIONS] = np.concatenate([known[0, :2], grid.reshape(-1, grid.shape[2])])[None].astype(known.dtype)
     shutil.copytree(args.model, args.out)
+    run = args.model.resolve().parent
+    if (run / "config.toml").exists() and (run / "split.json").exists() and not (args.out / "split.json").exists():
+        shutil.copy(run / "split.json", args.out)  # messymash looks for what trained the model beside it once it has left its run
     (args.out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_file(weights, args.out / "model.safetensors")
     print(f"{known.shape[1] - 2} patches, now {grid.shape[0] * grid.shape[1]}")

@@ -69,6 +69,29 @@ def test_the_mean_of_two_models(tmp_path):
     np.testing.assert_allclose(scores(alone), scores(BUNDLED), atol=1e-6)
 
 
+def test_what_trained_a_model_goes_with_its_weights(tmp_path):
+    def in_run(name, **split):
+        folder = tmp_path / name / "last"
+        folder.mkdir(parents=True)
+        for file in ("config.json", "preprocessor_config.json", "model.safetensors"):
+            (folder / file).write_bytes((BUNDLED / file).read_bytes())
+        (tmp_path / name / "config.toml").touch()
+        folds = {"seed": 1, "train_folds": [1, 2], "validation_folds": [5]}
+        (tmp_path / name / "split.json").write_text(json.dumps(folds | split))
+        return folder
+
+    a = in_run("a", train=["blues/1", "rock/1"], validation=["rock/2"])
+    b = in_run("b", train=["blues/1", "blues/3"], validation=["blues/4"], train_folds=[3],
+               before={"songs": ["rock/7"], "folds": [4]})
+    mean = json.loads((made("average.py", a, b, "--out", tmp_path / "mean") / "split.json").read_text())
+    assert mean["train"] == ["blues/1", "rock/1"] and mean["validation"] == ["rock/2"]
+    assert mean["before"] == {"songs": ["blues/3", "rock/7"], "folds": [3, 4]}
+    refused = run("average.py", a, in_run("c", train=["rock/2"], validation=[]), "--out", tmp_path / "leak")
+    assert refused.returncode != 0 and "rock/2" in refused.stderr and not (tmp_path / "leak").exists()
+    closer = made("overlap.py", a, "--time-stride", 16, "--out", tmp_path / "closer")
+    assert (closer / "split.json").read_text() == (tmp_path / "a/split.json").read_text()
+
+
 def test_patches_come_closer_in_frequency_too(tmp_path):
     known = load_file(BUNDLED / "model.safetensors")[POSITIONS]
     config = json.loads((BUNDLED / "config.json").read_text())

@@ -86,6 +86,7 @@ fn ablate(args: &Args, on_step: &mut dyn FnMut(u64) -> messymash::Result<()>) ->
     let options = DatasetOptions {
         allow_missing_stems: recipes[0].config.data.allow_missing_stems,
         extra_noise: recipes[0].config.data.extra_noise.clone(),
+        ..DatasetOptions::default()
     };
     let data = MessyMashup::open(&args.data, &options)?;
     let cache = Arc::new(StemCache::new(

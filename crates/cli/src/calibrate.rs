@@ -1,5 +1,6 @@
 //! `messymash calibrate`: a model whose scores mean what they say, and which says when it is not sure or hears no music.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -90,6 +91,13 @@ pub fn run(args: &Args) -> Result<Outcome> {
             split_of(&folder)?.context("nothing tells what the model was trained on: give --split FILE")?
         }
     };
+    check_apart(
+        &[("--speech", &args.speech), ("--music", &args.music)],
+        &[
+            ("--unheard-speech", &args.unheard_speech),
+            ("--unheard-music", &args.unheard_music),
+        ],
+    )?;
     if split.validation.is_empty() {
         bail!("the split keeps no song from training, so there is nothing to calibrate by");
     }
@@ -253,6 +261,40 @@ impl Ear<'_> {
         }
         Ok(heard)
     }
+}
+
+/// Folders by the option that names them.
+type Named<'a> = (&'a str, &'a Vec<PathBuf>);
+
+/// Checks that no file is both learnt from and tried on: figures of sounds "that had no part in the fit" would be none.
+fn check_apart(learnt: &[Named<'_>], tried: &[Named<'_>]) -> Result<()> {
+    let files = |folders: &[PathBuf]| -> Result<BTreeSet<PathBuf>> {
+        // Folders that were left out hold nothing, which is no error here.
+        let found = if folders.is_empty() {
+            Vec::new()
+        } else {
+            sounds(folders)?
+        };
+        let path = |sound: &Sound| match sound {
+            Sound::File(path) => Some(std::fs::canonicalize(path).unwrap_or_else(|_| path.clone())),
+            Sound::Stdin => None,
+        };
+        Ok(found.iter().filter_map(path).collect())
+    };
+    for (fit, heard) in learnt {
+        let heard = files(heard)?;
+        for (trial, unheard) in tried {
+            let both: Vec<PathBuf> = files(unheard)?.intersection(&heard).cloned().collect();
+            if let Some(first) = both.first() {
+                bail!(
+                    "{} sound files are in a folder of {fit} and in one of {trial}, such as {}: what is learnt from cannot be tried on",
+                    both.len(),
+                    first.display()
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// At most `most` of them, evenly spread.

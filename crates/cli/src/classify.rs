@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::input::{ModelArgs, Sound, ThreadArgs, WindowArgs, harmless, printable, sounds};
 use crate::ordered::in_order;
 use crate::progress::{Progress, clock};
-use crate::{Outcome, interrupt, is_interrupted};
+use crate::{Outcome, interrupt};
 
 /// Tell the genre of sound files.
 ///
@@ -102,9 +102,12 @@ pub fn run(args: &Args) -> Result<Outcome> {
         let answer = answer(sound, &classifier, &options, args, &mut heard);
         progress.finish();
         // An interrupted file is not a failed one: nothing is told of it.
-        let Ok(answer) = answer else {
-            printer.finish()?;
-            return Ok(Outcome::Interrupted);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                printer.finish()?;
+                return Err(error.into());
+            }
         };
         printer.print(&answer)?;
         printer.finish()?;
@@ -127,11 +130,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if let Err(error) = heard {
         progress.finish();
         printer.finish()?;
-        return if is_interrupted(&error) {
-            Ok(Outcome::Interrupted)
-        } else {
-            Err(error)
-        };
+        return Err(error);
     }
     progress.finish();
     printer.finish()?;

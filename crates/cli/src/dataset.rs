@@ -44,7 +44,10 @@ struct CheckArgs {
     /// Decode every file anew, also those that the inventory knows
     #[arg(long)]
     again: bool,
-    /// Print JSON, for programs
+    /// List every warning, not only the first ten of each kind
+    #[arg(long)]
+    all: bool,
+    /// Print JSON, for programs; it has every warning
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -59,6 +62,8 @@ struct Answer<'a> {
     root: &'a Path,
     /// `null` where it could not be written.
     inventory_file: Option<&'a Path>,
+    /// What the data as a whole lacks.
+    notes: &'a [String],
     inventory: &'a Inventory,
 }
 
@@ -69,6 +74,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let options = DatasetOptions {
         // What is missing is told with the rest.
         allow_missing_stems: true,
+        list_faults: true,
         extra_noise: args.noise.clone(),
     };
     let data = MessyMashup::open(std::slice::from_ref(&root), &options)?;
@@ -108,19 +114,28 @@ pub fn run(args: &Args) -> Result<Outcome> {
         }
         Err(error) => return Err(error.into()),
     };
+    let notes = inventory.notes();
     let mut out = io::stdout().lock();
     if args.json {
         let answer = Answer {
             whole: inventory.is_whole(),
             root: &root,
             inventory_file: saved.is_ok().then_some(&file),
+            notes: &notes,
             inventory: &inventory,
         };
         serde_json::to_writer_pretty(&mut out, &answer).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        write!(out, "{}", printable(&inventory.whole_text(&root)))?;
-        writeln!(out, "{}", printable(&verdict(&inventory)))?;
+        let warnings = if args.all { usize::MAX } else { WARNINGS };
+        write!(out, "{}", printable(&inventory.text(&root, warnings)))?;
+        for note in &notes {
+            writeln!(out, "note: {}", printable(note))?;
+        }
+        if saved.is_ok() {
+            writeln!(out, "inventory: {}", printable(&file.display().to_string()))?;
+        }
+        writeln!(out, "{}", printable(&verdict(&inventory, args.all)))?;
     }
     Ok(if inventory.is_whole() {
         Outcome::AllWell
@@ -140,18 +155,27 @@ fn known(args: &CheckArgs, root: &Path) -> Result<KnownFacts> {
     Ok(if args.again { KnownFacts::default() } else { known })
 }
 
+/// Warnings of each kind that are listed without `--all`.
+const WARNINGS: usize = 10;
+
 /// The last line.
-fn verdict(inventory: &Inventory) -> String {
+fn verdict(inventory: &Inventory, all: bool) -> String {
     let (mend, warn): (Vec<ProblemKind>, Vec<ProblemKind>) = inventory
         .problems
         .iter()
         .map(|problem| problem.kind)
         .partition(|kind| kind.must_be_mended());
+    let unlisted = |kind: &ProblemKind| inventory.problems_of(*kind).count() > WARNINGS;
+    let more = if !all && warn.iter().any(unlisted) {
+        " (--all lists them)"
+    } else {
+        ""
+    };
     match (mend.len(), warn.len()) {
-        (0, 0) => "the data is whole, and nothing is odd".into(),
-        (0, warnings) => format!("the data is whole; {warnings} warnings"),
+        (0, 0) => "every file is whole, and nothing is odd".into(),
+        (0, warnings) => format!("every file is whole; warnings: {warnings}{more}"),
         (faults, warnings) => format!(
-            "{faults} faults must be mended: what is missing, unreadable or damaged; {warnings} warnings"
+            "faults to be mended, what is missing, unreadable or damaged: {faults}; warnings: {warnings}{more}"
         ),
     }
 }

@@ -12,6 +12,7 @@ use messymash::checkpoint::resolve;
 use messymash::dataset::{Split, recording};
 use messymash::evaluate::{
     Evaluation, Interval, Measures, Protocol, evaluate_mashups, evaluate_songs, evaluate_whole, loss_by_mess,
+    songs_in,
 };
 use messymash::remix::{RemixOptions, Remixer};
 use messymash::report::{self, Mistake};
@@ -62,9 +63,10 @@ pub struct Args {
     /// A training recipe whose [remix] settings are used. Left out: the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder to write the report to
-    #[arg(long, value_name = "DIR", default_value = "evaluation")]
-    out: PathBuf,
+    /// The folder to write the report to. Left out: evaluation/unseen-songs, evaluation/new-mashups, evaluation/mashups or
+    /// evaluation/songs, by what is asked; an earlier report there is replaced
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     threads: ThreadArgs,
 }
@@ -92,6 +94,27 @@ enum Side {
 }
 
 impl Args {
+    /// The folder to write to.
+    fn out(&self) -> PathBuf {
+        let question = match self.protocol.and(self.protocol()) {
+            Some(protocol) => protocol.name(),
+            None if self.songs.is_some() => "songs",
+            None => "mashups",
+        };
+        self.out
+            .clone()
+            .unwrap_or_else(|| Path::new("evaluation").join(question))
+    }
+
+    /// " (3 of them trained the model)", where that is known and any did.
+    fn of_them_heard<'a>(&self, songs: impl IntoIterator<Item = &'a str>) -> Result<String> {
+        let count = self.trained()?.map_or(0, |split| split.count_heard(songs));
+        Ok(match count {
+            0 => String::new(),
+            count => format!(" ({count} of them trained the model: --split judges by the others)"),
+        })
+    }
+
     /// The protocol asked for, by its name or by the side of a split; `None` for all songs and all noise.
     fn protocol(&self) -> Option<Protocol> {
         match (self.protocol, self.side) {
@@ -146,9 +169,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
         }
         let measures = evaluation.measure()?;
         let folder = if n == 0 {
-            args.out.clone()
+            args.out()
         } else {
-            args.out.join(CLEAN)
+            args.out().join(CLEAN)
         };
         make_folder(&folder)?;
         let mistakes = report::mistakes(evaluation, classifier.extractor(), remixer.as_ref());
@@ -234,17 +257,27 @@ fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<(Vec<Evaluation
     };
     let (songs, folds, of) = match (args.protocol(), args.splits()?) {
         (Some(protocol), Some((split, trained))) => {
-            split.check(&data)?;
+            if let Err(error) = split.check(&data) {
+                bail!(
+                    "{error}. To judge by other songs than those of the training, leave --protocol and --split out"
+                );
+            }
             let (songs, folds) = protocol.material(&split, &trained)?;
-            (songs.to_vec(), folds.to_vec(), protocol.material_name())
+            (
+                songs.to_vec(),
+                folds.to_vec(),
+                protocol.material_name().to_string(),
+            )
         }
         _ => {
             let all = Split::everything(&data);
-            (all.train, all.train_folds, "all songs")
+            let heard = args.of_them_heard(all.train.iter().map(String::as_str))?;
+            let of = format!("all {} songs{heard}", all.train.len());
+            (all.train, all.train_folds, of)
         }
     };
     let remixer = Remixer::new(&data, &songs, &folds, recipe)?;
-    make_folder(&args.out)?;
+    make_folder(&args.out())?;
     let by_name = args.protocol.and(args.protocol());
     let count = args
         .mashups
@@ -288,15 +321,18 @@ fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<(Vec<Evaluation
 }
 
 fn judge_songs(args: &Args, classifier: &Classifier, folder: &Path) -> Result<Evaluation> {
-    let only: Option<BTreeSet<String>> = match (args.protocol(), args.splits()?) {
+    let ids = songs_in(folder)?;
+    let (only, heard): (Option<BTreeSet<String>>, String) = match (args.protocol(), args.splits()?) {
         (Some(protocol), Some((split, trained))) => {
             let (songs, _) = protocol.material(&split, &trained)?;
-            Some(songs.iter().map(|id| recording(id).to_string()).collect())
+            say_what_is_left_out(folder, &ids, &split);
+            let only = songs.iter().map(|id| recording(id).to_string()).collect();
+            (Some(only), String::new())
         }
-        _ => None,
+        _ => (None, args.of_them_heard(ids.iter().map(String::as_str))?),
     };
     let options = args.windows.options(AudioLimits::default())?;
-    make_folder(&args.out)?;
+    make_folder(&args.out())?;
     let mut progress = Progress::new(0);
     let mut evaluation = evaluate_songs(classifier, &options, folder, only.as_ref(), &mut |done, total| {
         progress.set_total(total);
@@ -304,6 +340,7 @@ fn judge_songs(args: &Args, classifier: &Classifier, folder: &Path) -> Result<Ev
         interrupt::check()
     })?;
     progress.finish();
+    evaluation.title += &heard;
     if only.is_some() {
         let of = if args.side == Side::Train {
             "trained on"
@@ -313,6 +350,22 @@ fn judge_songs(args: &Args, classifier: &Classifier, folder: &Path) -> Result<Ev
         evaluation.title = format!("{} {of}", evaluation.title);
     }
     Ok(evaluation)
+}
+
+/// Songs that the split does not know are not judged by: nobody can say whether they trained the model.
+fn say_what_is_left_out(folder: &Path, ids: &[String], split: &Split) {
+    let sides = split.train.iter().chain(&split.validation);
+    let known: BTreeSet<&str> = sides.map(|id| recording(id)).collect();
+    let unknown: Vec<&String> = ids.iter().filter(|id| !known.contains(recording(id))).collect();
+    if let Some(first) = unknown.first() {
+        let (count, folder) = (unknown.len(), folder.display());
+        eprintln!(
+            "{}",
+            printable(&format!(
+                "{count} songs in {folder} are not in the split and are left out, such as {first}"
+            ))
+        );
+    }
 }
 
 /// Before the work: a folder that cannot be made must not cost an evaluation.

@@ -150,6 +150,7 @@ impl DataArgs {
         let options = DatasetOptions {
             allow_missing_stems: self.allow_missing_stems,
             extra_noise: self.noise.clone(),
+            ..DatasetOptions::default()
         };
         Ok(MessyMashup::open(&self.data, &options)?)
     }
@@ -287,9 +288,35 @@ pub fn printable_line(text: &str) -> String {
     printable(text).replace('\n', "\\n")
 }
 
+/// An error and its causes; what a message says of its cause already is not said again.
+pub fn told(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |told, cause| {
+            if told.is_empty() {
+                cause
+            } else if told.ends_with(&cause) {
+                told
+            } else {
+                format!("{told}: {cause}")
+            }
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let absent = messymash::Error::io("a.csv")(std::io::ErrorKind::NotFound.into());
+        assert_eq!(told(&absent.into()), "a.csv: entity not found");
+        let cause = anyhow::anyhow!("no room")
+            .context("cannot write b")
+            .context("stopped");
+        assert_eq!(told(&cause), "stopped: cannot write b: no room");
+    }
 
     #[test]
     fn escapes_never_reach_the_terminal() {

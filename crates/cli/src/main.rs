@@ -89,7 +89,7 @@ fn main() -> ExitCode {
             ExitCode::from(130)
         }
         Err(error) => {
-            eprintln!("messymash: {}", input::printable(&format!("{error:#}")));
+            eprintln!("messymash: {}", input::printable(&input::told(&error)));
             ExitCode::from(2)
         }
     }

@@ -44,6 +44,16 @@ pub fn run(args: &Args) -> Result<Outcome> {
         interrupt::check()
     })?;
     progress.finish();
+    if let Some(first) = summary.passed_over.first() {
+        eprintln!(
+            "{}",
+            printable(&format!(
+                "{} sound files are not IN/<genre>/<file> and were passed over, such as {}",
+                summary.passed_over.len(),
+                first.display()
+            ))
+        );
+    }
     let mut out = std::io::stdout().lock();
     writeln!(
         out,

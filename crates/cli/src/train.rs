@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use messymash::Error;
 use messymash::train::{TrainConfig, TrainEvent, resume, train};
 
-use crate::input::{ThreadArgs, printable};
+use crate::input::{ThreadArgs, printable, told};
 use crate::progress::{Progress, clock};
 use crate::{Outcome, interrupt, report};
 
@@ -77,10 +77,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
             match report::write(run, &page) {
                 Ok(()) => eprintln!("how it went: {}", page.display()),
                 // The model is there: a page that cannot be written must not look like a failed training.
-                Err(error) => eprintln!(
-                    "the report cannot be written: {}",
-                    printable(&format!("{error:#}"))
-                ),
+                Err(error) => eprintln!("the report cannot be written: {}", printable(&told(&error))),
             }
             Ok(Outcome::AllWell)
         }

@@ -59,6 +59,15 @@ fn a_calibrated_model_says_what_it_is_worth_and_what_is_no_music() {
             .arg(at(out));
         command
     };
+    // What is learnt from, tried on, under another path too.
+    let (code, _, stderr) = run(calibrate("leak")
+        .arg("--unheard-music")
+        .arg(at("others/../speech")));
+    assert!(
+        code == 2
+            && stderr.contains("6 sound files are in a folder of --speech and in one of --unheard-music"),
+        "{stderr}"
+    );
     let said = ok(&mut calibrate("calibrated"));
     let temperature: f32 = said
         .strip_prefix("temperature ")

@@ -348,6 +348,8 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
         }
     }
     fs::write(at("songs/rock/broken.wav"), "no sound").unwrap();
+    fs::create_dir(at("songs/rock/live")).unwrap();
+    fs::copy(at("songs/rock/s0.wav"), at("songs/rock/live/s9.wav")).unwrap();
     let mut separate = messymash();
     separate.arg("separate").args([at("songs"), at("stems")]);
     let (code, stdout, stderr) = run(&mut separate);
@@ -355,6 +357,11 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
         code == 1 && stdout.contains("8 songs separated") && stderr.contains("broken.wav"),
         "{stdout}{stderr}"
     );
+    assert!(
+        stderr.contains("passed over") && stderr.contains("s9.wav"),
+        "{stderr}"
+    );
+    fs::remove_dir_all(at("songs/rock/live")).unwrap();
     fs::remove_file(at("songs/rock/broken.wav")).unwrap();
     assert!(ok(&mut separate).contains("0 songs separated, 8 were there already"));
 
@@ -452,6 +459,44 @@ fn songs_become_stems_mashups_a_model_and_a_report() {
         "clean",
     ));
     assert!(text.contains("2 whole songs never heard in training"), "{text}");
+    // Songs that the split does not know are told; where it knows none, so is why.
+    fs::copy(at("songs/rock/s0.wav"), at("songs/rock/new.wav")).unwrap();
+    let of_songs = ["--songs", at("songs").to_str().unwrap()].map(str::to_string);
+    let of_songs = of_songs.each_ref().map(|part| &part[..]);
+    let (code, text, stderr) = run(&mut evaluate(&of_songs, "clean"));
+    assert!(code == 0 && text.contains("2 whole songs never heard"), "{text}");
+    assert!(
+        stderr.contains("1 songs in") && stderr.contains("rock/new"),
+        "{stderr}"
+    );
+    fs::create_dir_all(at("others/rock")).unwrap();
+    fs::rename(at("songs/rock/new.wav"), at("others/rock/new.wav")).unwrap();
+    let (code, _, stderr) = run(&mut evaluate(
+        &["--songs", at("others").to_str().unwrap()],
+        "clean",
+    ));
+    assert!(
+        code == 2 && stderr.contains("holds 1 songs, and none of those to judge by"),
+        "{stderr}"
+    );
+    // Without a split nothing is held back, and that is said.
+    let all = |what: &[&str]| {
+        let mut command = messymash();
+        command.current_dir(dir.path()).args(["evaluate", "--model"]);
+        ok(command.arg(at("run/best")).args(what))
+    };
+    let text = all(&of_songs);
+    assert!(
+        text.contains("8 whole songs (6 of them trained the model"),
+        "{text}"
+    );
+    assert!(at("evaluation/songs/report.html").is_file());
+    let text = all(&of_mashups);
+    assert!(
+        text.contains("of all 8 songs (6 of them trained the model"),
+        "{text}"
+    );
+    assert!(at("evaluation/mashups/report.html").is_file());
     // By protocol: the split is found in the run, the same songs are judged clean as well.
     let protocol = |name: &str, more: &[&str]| {
         let mut command = messymash();

@@ -22,6 +22,42 @@ fn check(root: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// Faults of the layout are listed with all others, not one at a time.
+#[test]
+fn nothing_hides_what_else_is_wrong() {
+    let root = TempDir::new().unwrap();
+    let inner = write_competition(root.path());
+    fs::create_dir(inner.join("genres_stems/disco")).unwrap();
+    fs::rename(inner.join("genres_stems/rock"), inner.join("genres_stems/rok")).unwrap();
+    fs::copy(
+        inner.join("genres_stems/rok/song1/bass.wav"),
+        inner.join("genres_stems/rok/song9.wav"),
+    )
+    .unwrap();
+    fs::write(inner.join("genres_stems/blues/song1/bass.wav"), "").unwrap();
+    let table = inner.join("ESC-50-master/meta/esc50.csv");
+    let text = fs::read_to_string(&table).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let wrong = lines[2].replacen(",2,", ",7,", 1);
+    assert_ne!(wrong, lines[2]);
+    lines[2] = &wrong;
+    fs::write(&table, lines.join("\r\n")).unwrap();
+    let (code, text, stderr) = run(&mut check(root.path(), &["--all"]));
+    assert_eq!(code, 1, "{text}{stderr}");
+    for part in [
+        "genres_stems/disco: a genre without a song",
+        "esc50.csv: line 3: the fold must be a number from 1 to 5",
+        "genres_stems/blues/song1/bass.wav: The file is empty.",
+        "genres_stems/rok: none of the competition's ten genres",
+        "genres_stems/rok/song9.wav: a song is a folder of stems",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    fs::remove_dir_all(inner.join("ESC-50-master")).unwrap();
+    let (_, text, _) = run(&mut check(root.path(), &[]));
+    assert!(text.contains("note: no noise: put ESC-50-master"), "{text}");
+}
+
 #[test]
 fn whole_data_ends_with_0_and_broken_data_with_1() {
     let root = TempDir::new().unwrap();
@@ -32,8 +68,11 @@ fn whole_data_ends_with_0_and_broken_data_with_1() {
         "blues            4          4",
         "8 songs, 0.5 minutes of stems; 6 test mashups",
         "test mashups: 0.1 minutes, 0.4 - 0.9 seconds each, 0 silent, 0 unreadable, 22050 x 6",
-        "1 silent files:\n  messy_mashup/genres_stems/blues/song2/bass.wav: RMS -200 dBFS",
-        "the data is whole; 39 warnings",
+        "silent files: 1\n  messy_mashup/genres_stems/blues/song2/bass.wav: digital silence",
+        "note: no song of classical, country, disco, hiphop, jazz, metal, pop, reggae: a model",
+        "inventory: ",
+        "  and 28 more\n",
+        "every file is whole; warnings: 39 (--all lists them)",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -44,9 +83,9 @@ fn whole_data_ends_with_0_and_broken_data_with_1() {
     let (code, text, _) = run(&mut check(root.path(), &[]));
     assert_eq!(code, 1);
     for part in [
-        "1 missing files:\n  messy_mashup/genres_stems/rock/song0/vocals.wav: a stem that the song lacks",
-        "1 unreadable files:\n  messy_mashup/mashups/song0003.wav: The file is empty.",
-        "2 faults must be mended",
+        "missing files: 1\n  messy_mashup/genres_stems/rock/song0/vocals.wav: a stem that the song lacks",
+        "unreadable files: 1\n  messy_mashup/mashups/song0003.wav: The file is empty.",
+        "faults to be mended, what is missing, unreadable or damaged: 2;",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -135,7 +174,7 @@ fn training_takes_the_inventory_and_checks_again_only_on_request() {
 
     assert_eq!(run(&mut check(&inner, &[])).0, 0);
     let (code, text, _) = run(&mut check(&inner, &["--again"]));
-    assert!(code == 1 && text.contains("4 unreadable files:"), "{text}");
+    assert!(code == 1 && text.contains("unreadable files: 4"), "{text}");
     assert!(
         train(&[]).contains(&format!("4 {looked}")),
         "what was found is not trusted any more"

@@ -20,7 +20,7 @@ use messymash_kernels::int8::Quantized;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use self::find::sha256;
+pub(crate) use self::find::sha256;
 pub use self::find::{fingerprint, resolve};
 pub use self::folder::{replace_folder, settled};
 pub use self::positions::interpolate_positions;
@@ -144,6 +144,14 @@ impl Checkpoint {
     /// [`Error::Config`] if a file is damaged or the weights are not those of the configuration.
     pub fn from_files(files: CheckpointFiles<'_>) -> Result<Self> {
         Self::read(Source::from_files(files)?, None)
+    }
+
+    /// Reads a model from memory for fine-tuning, as [`Checkpoint::load_body`] a directory.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::from_files`].
+    pub fn body_from_files(files: CheckpointFiles<'_>, head: &NewHead) -> Result<Self> {
+        Self::read(Source::from_files(files)?, Some(head))
     }
 
     fn read(mut source: Source<'_>, head: Option<&NewHead>) -> Result<Self> {

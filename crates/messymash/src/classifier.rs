@@ -31,7 +31,7 @@ use serde::Serialize;
 const SHORT_SECONDS: f64 = 1.0;
 
 /// The model that comes with the library.
-const BUNDLED: CheckpointFiles<'static> = CheckpointFiles {
+pub(crate) const BUNDLED: CheckpointFiles<'static> = CheckpointFiles {
     config: include_str!("../model/config.json"),
     preprocessor: include_str!("../model/preprocessor_config.json"),
     weights: include_bytes!("../model/model.safetensors"),

@@ -17,6 +17,7 @@ mod problems;
 mod scan;
 mod split;
 mod stamp;
+mod table;
 mod test_set;
 
 use std::path::PathBuf;
@@ -25,8 +26,9 @@ pub use facts::{Facts, INVENTORY_FILE, KnownFacts};
 pub use inventory::{GenreInventory, Inventory, MashupInventory, NoiseInventory, Scope};
 pub use problems::{Problem, ProblemKind};
 pub use scan::is_sound;
-pub use split::Split;
+pub use split::{Heard, Split};
 pub use stamp::Stamp;
+pub(crate) use table::{Lines, Table};
 pub use test_set::TestSet;
 
 use crate::Result;
@@ -153,6 +155,9 @@ pub struct DatasetOptions {
     /// Take songs that lack stems and an ESC-50 that lacks clips its table names. Otherwise they are errors: a stem
     /// that is silently absent becomes silence in the training data.
     pub allow_missing_stems: bool,
+    /// Pass over genre folders without a song and lines of `esc50.csv` without a fold, and list them in [`MessyMashup::faults`].
+    /// Otherwise they are errors.
+    pub list_faults: bool,
     /// More folders of noise: every sound file below them. The fold is `1 + SHA-256(source) mod 5`, where the source
     /// is the part of the file's name that tells the source recording: the first number of UrbanSound8K's
     /// `100652-3-0-0`, the second field of ESC-50's `1-100032-A-0`, the whole name otherwise. A source that the data's
@@ -171,10 +176,14 @@ pub struct MessyMashup {
     pub noises: Vec<NoiseClip>,
     /// The test set, in the order of `test.csv`; empty where there is none.
     pub mashups: Vec<Mashup>,
-    /// Sound files in song folders whose names are not those of stems: very likely a mistake, so the inventory tells.
+    /// Sound files in song folders whose names are not those of stems, and those that lie where song folders should be: very likely
+    /// a mistake, so the inventory tells.
     pub ignored: Vec<PathBuf>,
     /// Stems and noise clips that should be there and are not; empty unless missing stems are allowed.
     pub missing: Vec<PathBuf>,
+    /// What else keeps a part of the layout from being used, and where: genre folders without a song, lines of `esc50.csv` that say
+    /// no fold. Empty unless they are asked for ([`DatasetOptions::list_faults`]).
+    pub faults: Vec<(PathBuf, String)>,
 }
 
 impl MessyMashup {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bootstrap::Bootstrap;
 pub use interval::{Interval, loss_by_mess};
-pub use judge::{evaluate_mashups, evaluate_songs, evaluate_whole};
+pub use judge::{evaluate_mashups, evaluate_songs, evaluate_whole, songs_in};
 pub use protocol::Protocol;
 
 use crate::metrics::{

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ast::Weights;
 use crate::checkpoint::{
-    Checkpoint, Stored, UNFINISHED, read_tensors, replace_folder, settled, write_tensors,
+    Checkpoint, Stored, UNFINISHED, read_tensors, replace_folder, settled, sha256, write_tensors,
 };
 use crate::dataset::Split;
 use crate::evaluate::Evaluation;
@@ -57,6 +57,12 @@ pub struct TrainState {
     pub best_score: Option<f64>,
     /// Seconds spent training, over all sessions of the run.
     pub seconds: f64,
+    /// SHA-256 of `config.toml` as it was when this was saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// SHA-256 of `split.json` as it was when this was saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
 }
 
 /// How good the answers of a validation were; more is better.
@@ -99,25 +105,36 @@ pub struct Run {
     root: PathBuf,
     metrics: File,
     events: EventWriter,
+    /// SHA-256 of `config.toml` and of `split.json`, as they were when the directory was opened.
+    digests: [String; 2],
+    recipe_changed: bool,
     /// Held as long as the run is open; the system lets go of it when the process ends, however that happens.
     _lock: File,
 }
 
 impl Run {
+    /// Checks that a run directory can be made there, so that a name that is taken is told before the data is looked through.
+    ///
+    /// # Errors
+    /// [`Error::Run`] if the directory exists and is not empty.
+    pub fn check_new(root: &Path) -> Result<()> {
+        let occupied = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        if !occupied {
+            return Ok(());
+        }
+        Err(Error::Run {
+            path: root.to_path_buf(),
+            message: "the folder is not empty; choose another, or continue the run in it with --resume"
+                .into(),
+        })
+    }
+
     /// Makes a new run directory.
     ///
     /// # Errors
     /// [`Error::Run`] if the directory exists and is not empty; [`Error::Io`] if it cannot be written.
     pub fn create(root: &Path, config: &TrainConfig, data: &[PathBuf], split: &Split) -> Result<Self> {
-        let occupied = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
-        if occupied {
-            let message =
-                "the folder is not empty; choose another, or continue the run in it with --resume".into();
-            return Err(Error::Run {
-                path: root.to_path_buf(),
-                message,
-            });
-        }
+        Self::check_new(root)?;
         fs::create_dir_all(root).map_err(Error::io(root))?;
         let lock = lock(root)?;
         let roots = data
@@ -150,6 +167,8 @@ impl Run {
         ];
         events.write(0, &texts)?;
         Ok(Self {
+            digests: digests(root)?,
+            recipe_changed: false,
             root: root.to_path_buf(),
             metrics,
             events,
@@ -161,7 +180,7 @@ impl Run {
     /// later steps is taken out, since they will be taken again.
     ///
     /// # Errors
-    /// [`Error::Run`] if it is no run directory or another process trains in it.
+    /// [`Error::Run`] if it is no run directory, another process trains in it, or its `split.json` is not that of `last/`.
     pub fn open(root: &Path) -> Result<(Self, TrainState)> {
         check_is_run(root)?;
         let lock = lock(root)?;
@@ -180,6 +199,18 @@ impl Run {
         } else {
             TrainState::default()
         };
+        let digests = digests(root)?;
+        let differs =
+            |saved: &Option<String>, digest: &String| saved.as_ref().is_some_and(|saved| saved != digest);
+        if differs(&state.split, &digests[1]) {
+            let message = "was changed since the run was saved: songs that trained the model might judge it. Put the old one back, \
+                           or train in another folder";
+            return Err(Error::Run {
+                path: root.join(SPLIT),
+                message: message.into(),
+            });
+        }
+        let recipe_changed = differs(&state.recipe, &digests[0]);
         let path = root.join(METRICS);
         let log = fs::read_to_string(&path).unwrap_or_default();
         let kept: String = log.lines().filter(|line| step_of(line) <= Some(state.step)).fold(
@@ -199,6 +230,8 @@ impl Run {
                 root: root.to_path_buf(),
                 metrics,
                 events: EventWriter::new(root, Some(state.step + 1)),
+                digests,
+                recipe_changed,
                 _lock: lock,
             },
             state,
@@ -208,6 +241,11 @@ impl Run {
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether `config.toml` is not what it was when `last/` was saved.
+    pub fn recipe_changed(&self) -> bool {
+        self.recipe_changed
     }
 
     /// The recipe, with every default written out.
@@ -260,7 +298,13 @@ impl Run {
             if let Some(average) = kept.average {
                 write_tensors(&folder.join(AVERAGE), &[("", &average.weights)], Stored::F32)?;
             }
-            write_json(&folder.join(STATE), state)
+            let [recipe, split] = self.digests.clone().map(Some);
+            let state = TrainState {
+                recipe,
+                split,
+                ..state.clone()
+            };
+            write_json(&folder.join(STATE), &state)
         })
     }
 
@@ -349,6 +393,15 @@ pub fn split_of(model: &Path) -> Result<Option<Split>> {
         .find(|path| path.is_file())
         .map(|path| Split::load(&path))
         .transpose()
+}
+
+/// SHA-256 of `config.toml` and of `split.json`.
+fn digests(root: &Path) -> Result<[String; 2]> {
+    let digest = |name: &str| {
+        let path = root.join(name);
+        sha256(&path).map_err(Error::io(&path))
+    };
+    Ok([digest(CONFIG)?, digest(SPLIT)?])
 }
 
 fn check_is_run(root: &Path) -> Result<()> {

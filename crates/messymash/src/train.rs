@@ -96,15 +96,16 @@ pub fn train(
     on_event: &mut dyn FnMut(TrainEvent) -> Result<()>,
 ) -> Result<()> {
     config.check()?;
+    Run::check_new(run)?;
     let config = &config.with_absolute_paths()?;
+    let before = config.split_before()?;
     let dataset = open_data(config, data)?;
     let validation = &config.validation;
-    let split = Split::by_song(
-        &dataset,
-        validation.fraction,
-        &validation.noise_folds,
-        validation.seed,
-    )?;
+    let (fraction, folds, seed) = (validation.fraction, &validation.noise_folds, validation.seed);
+    let split = match &before {
+        Some(before) => Split::by_song_after(before, &dataset, fraction, folds, seed)?,
+        None => Split::by_song(&dataset, fraction, folds, seed)?,
+    };
     let teacher = config.load_teacher()?.map(Arc::new);
     let model = config.first_model(labels(teacher.as_deref(), &dataset))?;
     let loaders = Loaders::new(config, &model, teacher, (&dataset, &split))?;
@@ -117,6 +118,21 @@ pub fn train(
     })?;
     on_event(TrainEvent::Note(inventory.to_string()))?;
     inventory.check()?;
+    if let Some(before) = &before {
+        let songs = || split.train.iter().chain(&split.validation).map(String::as_str);
+        on_event(TrainEvent::Note(format!(
+            "{} of the {} songs trained the model that init names: none of them judges this one",
+            before.count_heard(songs()),
+            songs().count()
+        )))?;
+    }
+    let unjudged = split.unjudged(&dataset);
+    if !unjudged.is_empty() {
+        on_event(TrainEvent::Note(format!(
+            "too few songs of {} to keep any from training: the validation says nothing of these genres",
+            unjudged.join(", ")
+        )))?;
+    }
     for note in &model.notes {
         on_event(TrainEvent::Note(note.clone()))?;
     }
@@ -151,6 +167,11 @@ pub fn resume(run: &Path, on_event: &mut dyn FnMut(TrainEvent) -> Result<()>) ->
         average = kept.average;
     }
     let loaders = Loaders::new(&config, &model, teacher, (&dataset, &split))?;
+    if run.recipe_changed() {
+        on_event(TrainEvent::Note(
+            "config.toml was changed since the run was saved: from here on it is another run than it would have been".into(),
+        ))?;
+    }
     on_event(TrainEvent::Note(format!("resumed after {} steps", state.step)))?;
     Trainer::new((run, state), &config, (model, optimizer, average), loaders).train(on_event)
 }
@@ -175,6 +196,7 @@ fn open_data(config: &TrainConfig, data: &[PathBuf]) -> Result<MessyMashup> {
     let options = DatasetOptions {
         allow_missing_stems: config.data.allow_missing_stems,
         extra_noise: config.data.extra_noise.clone(),
+        ..DatasetOptions::default()
     };
     let dataset = MessyMashup::open(data, &options)?;
     if dataset.songs.is_empty() {
@@ -475,6 +497,13 @@ impl<'a> Trainer<'a> {
         let loss = metrics::log_loss(items.iter().map(|item| (&item.scores[..], item.truth)));
         let pairs = items.iter().map(|item| (item.truth, item.predicted(), 1.0));
         let confusion = metrics::Confusion::weighted(labels.len(), pairs);
+        // Of the genres that are there: one that is not, told once by mistake, would change what the mean is of, and which epoch is best.
+        let there: Vec<bool> = confusion
+            .classes()
+            .iter()
+            .map(|class| class.support > 0.0)
+            .collect();
+        let macro_f1 = confusion.macro_f1_of(&there);
         let by_genre: BTreeMap<&String, f64> = labels
             .iter()
             .zip(confusion.classes())
@@ -492,9 +521,9 @@ impl<'a> Trainer<'a> {
                 .map(|(tag, f1)| (&tag[..], Shown::Scalar(*f1))),
         );
         self.run.events().write(self.state.step, &shown)?;
-        line["validation_macro_f1"] = json!(confusion.macro_f1());
+        line["validation_macro_f1"] = json!(macro_f1);
         line["validation_f1"] = json!(by_genre);
-        Ok((loss, confusion.macro_f1()))
+        Ok((loss, macro_f1))
     }
 
     fn save_last(&self) -> Result<()> {

@@ -171,7 +171,7 @@ fn missing_stems_are_errors_that_name_songs_unless_allowed() {
     }
     let options = DatasetOptions {
         allow_missing_stems: true,
-        ..Default::default()
+        ..DatasetOptions::default()
     };
     let data = MessyMashup::open(&[root.path().to_path_buf()], &options).unwrap();
     assert_eq!(data.songs.len(), 8, "a folder without any stem is no song");
@@ -235,7 +235,7 @@ fn noise_alone_is_a_data_set_and_extra_noise_gets_folds_by_source() {
     }
     let options = DatasetOptions {
         extra_noise: vec![street.clone()],
-        ..Default::default()
+        ..DatasetOptions::default()
     };
     let data = MessyMashup::open(&[root.path().to_path_buf()], &options).unwrap();
     let clips: Vec<(&str, u32)> = data
@@ -251,7 +251,7 @@ fn noise_alone_is_a_data_set_and_extra_noise_gets_folds_by_source() {
     assert!(data.genres.is_empty() && data.songs.is_empty());
     let empty = DatasetOptions {
         extra_noise: vec![root.path().join("ESC-50-master/meta")],
-        ..Default::default()
+        ..DatasetOptions::default()
     };
     assert!(
         MessyMashup::open(&[root.path().to_path_buf()], &empty)
@@ -279,7 +279,7 @@ fn a_recording_that_two_noise_collections_share_stays_in_one_fold() {
     }
     let options = DatasetOptions {
         extra_noise: vec![extra.path().join("street")],
-        ..Default::default()
+        ..DatasetOptions::default()
     };
     let data = MessyMashup::open(&[root.path().to_path_buf()], &options).unwrap();
     let folds: Vec<u32> = data
@@ -370,7 +370,7 @@ fn the_inventory_tells_lengths_rates_silence_and_damage() {
     for part in [
         "pop",
         "16000 x 2, 22050 x 1",
-        "2 unreadable files:",
+        "unreadable files: 2",
         "other.wav",
         "2 noise clips (fold 1: 1, fold 2: 1)",
     ] {
@@ -411,6 +411,7 @@ fn songs(counts: &[usize]) -> MessyMashup {
         mashups: Vec::new(),
         ignored: Vec::new(),
         missing: Vec::new(),
+        faults: Vec::new(),
     }
 }
 
@@ -449,6 +450,76 @@ fn a_split_is_stratified_disjoint_complete_and_reproducible() {
         of_genre(&split.validation, "genre0")
     );
     split.check(&data).unwrap();
+}
+
+#[test]
+fn what_trained_the_model_before_never_judges_the_next() {
+    let data = songs(&[20, 2, 1, 10]);
+    let first = Split::by_song(&data, 0.2, &[5], 3).unwrap();
+    let after = |data: &MessyMashup, fraction: f64, folds: &[u32]| {
+        Split::by_song_after(&first, data, fraction, folds, 9)
+    };
+    // Another seed would draw other songs.
+    assert_ne!(
+        Split::by_song(&data, 0.2, &[5], 9).unwrap().validation,
+        first.validation
+    );
+    let second = after(&data, 0.2, &[5]).unwrap();
+    assert_eq!(
+        (&second.train, &second.validation),
+        (&first.train, &first.validation)
+    );
+    assert!(second.before.is_empty(), "all of it trains again");
+    // More than judged before cannot be had; less can.
+    assert_eq!(after(&data, 0.9, &[5]).unwrap().validation, first.validation);
+    assert_eq!(after(&data, 0.1, &[5]).unwrap().validation.len(), 2 + 1 + 1);
+    let all = after(&data, 0.0, &[5]).unwrap();
+    assert!(all.validation.is_empty() && all.train.len() == data.songs.len());
+
+    // New songs judge beside the old ones, and other data does not make what was heard unheard.
+    let mut other = songs(&[40, 4]);
+    other
+        .songs
+        .retain(|song| !first.train.contains(&song.id) || song.id == first.train[0]);
+    let third = after(&other, 0.3, &[5]).unwrap();
+    assert!(third.train.contains(&first.train[0]));
+    assert!(
+        of_genre(&first.validation, "genre0")
+            .iter()
+            .all(|id| third.validation.contains(id))
+    );
+    assert_eq!(third.before.songs, first.train[1..]);
+    assert_eq!(third.unjudged(&other), [""; 0]);
+    third.check(&other).unwrap();
+    let heard = third.check_unheard(&first.train[1..3]).unwrap_err().to_string();
+    assert!(heard.contains("2 of the 2 songs"), "{heard}");
+    assert_eq!(
+        third.count_heard(first.train.iter().map(String::as_str)),
+        first.train.len()
+    );
+    let file = tempfile::tempdir().unwrap();
+    third.save(&file.path().join("split.json")).unwrap();
+    assert_eq!(Split::load(&file.path().join("split.json")).unwrap(), third);
+
+    // Noise likewise.
+    let message = after(&data, 0.2, &[4, 5]).unwrap_err().to_string();
+    assert!(
+        message.contains("names 4") && message.contains("[5]"),
+        "{message}"
+    );
+    let mut quiet = data.clone();
+    quiet.noises.retain(|noise| noise.fold > 3);
+    let fourth = after(&quiet, 0.2, &[5]).unwrap();
+    assert_eq!(fourth.before.folds, [1, 2, 3]);
+    assert!(fourth.check_unheard_noise(&[2]).is_err() && fourth.check_unheard_noise(&[5]).is_ok());
+}
+
+#[test]
+fn genres_that_nobody_judges_are_told() {
+    let data = songs(&[20, 2, 1, 10]);
+    let split = |fraction| Split::by_song(&data, fraction, &[5], 3).unwrap();
+    assert_eq!(split(0.2).unjudged(&data), ["genre2"]);
+    assert_eq!(split(0.0).unjudged(&data), [""; 0], "training songs judge");
 }
 
 const DRAWN: [&str; 2] = ["genre3/blues.00002.a", "genre3/blues.00009.a"];
@@ -499,7 +570,7 @@ fn impossible_splits_are_refused() {
     }
     for folds in [&[][..], &[9], &[1, 2, 3, 4, 5]] {
         let message = Split::by_song(&data, 0.2, folds, 1).unwrap_err().to_string();
-        assert!(message.contains("validation_folds"), "{message}");
+        assert!(message.contains("validation.noise_folds"), "{message}");
     }
     let mut quiet = data.clone();
     quiet.noises.clear();

@@ -208,8 +208,22 @@ fn a_folder_becomes_a_data_set_and_bad_files_do_not_stop_it() {
     // A second call separates only what is missing, and leaves nothing half done.
     let lost = output.join("genres_stems/blues/blues.00005.z");
     fs::remove_dir_all(&lost).unwrap();
+    // What has no genre is told, though not what this very work has written.
+    let deep = input.join("rock/live/x.wav");
+    write_song(&deep, 0.5);
+    let inside = input.join("stems");
+    fs::create_dir(&inside).unwrap();
+    fs::rename(&output, inside.join("out")).unwrap();
+    let output = inside.join("out");
     let again = separate_folder(&input, &output, &mut |_| Ok(())).unwrap();
     assert_eq!((again.separated, again.skipped, again.failed.len()), (1, 2, 2));
+    assert_eq!(again.passed_over, [deep]);
+    let lost = output.join("genres_stems/blues/blues.00005.z");
+    let onto_itself = separate_folder(&input, &input.join("rock/.."), &mut |_| Ok(())).unwrap_err();
+    assert!(
+        onto_itself.to_string().contains("name another folder"),
+        "{onto_itself}"
+    );
     assert!(lost.join("other.wav").is_file());
     let names: Vec<String> = fs::read_dir(output.join("genres_stems/rock"))
         .unwrap()

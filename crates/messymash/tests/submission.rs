@@ -168,6 +168,14 @@ fn every_fault_is_named_with_its_row() {
         (instead("\n", "\r\n"), vec![]),
         (instead("0003,pop\n", "\"0003\",\"pop\"\n\n"), vec![]),
         (
+            instead("0003,pop", "0003,Pop").replace('\n', "\r\n"),
+            vec![(Some(4), Genre, "must be written pop")],
+        ),
+        (
+            instead("0003,pop", "\n\n0003,Pop").replace('\n', "\r\n"),
+            vec![(Some(6), Genre, "must be written pop")],
+        ),
+        (
             instead("0003,pop", "0003,Pop"),
             vec![(Some(4), Genre, "must be written pop")],
         ),
@@ -239,6 +247,12 @@ fn every_fault_is_named_with_its_row() {
             assert!(found.2.contains(expected.2), "{text}: {found:?}");
         }
     }
+    let after_crlf = faults(b"id,genre\r\n0002,jazz\r\n0001,r\xf6ck\r\n0003,pop\r\n");
+    assert_eq!(
+        (after_crlf[0].0, after_crlf[0].1),
+        (Some(3), Row),
+        "{after_crlf:?}"
+    );
     let latin = [
         b"id,genre\n0002,jazz\n0001,r\xf6ck\n".as_slice(),
         b"0003,pop\n0004,pop\n0005,pop\n0006,pop\n",

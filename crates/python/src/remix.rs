@@ -29,6 +29,7 @@ impl Data {
         let options = DatasetOptions {
             allow_missing_stems: self.allow_missing_stems,
             extra_noise: self.noise,
+            ..DatasetOptions::default()
         };
         MessyMashup::open(&self.roots, &options)
     }

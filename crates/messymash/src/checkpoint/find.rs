@@ -96,7 +96,7 @@ impl CheckpointFiles<'_> {
 }
 
 /// The SHA-256 of a file, hexadecimal.
-pub(super) fn sha256(path: &Path) -> std::io::Result<String> {
+pub(crate) fn sha256(path: &Path) -> std::io::Result<String> {
     let mut digest = Sha256::new();
     let mut file = File::open(path)?;
     let mut piece = vec![0; 1 << 20];

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::facts::{Facts, KnownFacts};
 use super::problems::{Looked, Problem, ProblemKind, Role, SILENT_DB, problems, unlisted_mashups};
-use super::{MessyMashup, Stamp, Stem};
+use super::{GENRES, MessyMashup, Stamp, Stem};
 use crate::error::first_five;
 use crate::{Error, Result};
 
@@ -284,19 +284,60 @@ impl fmt::Display for Inventory {
     /// A table for people: a line per genre, a line for the noise, then the problems, at most ten of each kind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_counts(f)?;
-        self.write_problems(f, 10, Path::new(""))
+        self.write_problems(f, &|_| 10, Path::new(""))
     }
 }
 
 impl Inventory {
-    /// All of it as text: as [`Inventory`] displays itself, with every problem and without `root` before the paths.
-    pub fn whole_text(&self, root: &Path) -> String {
+    /// All of it as text: as [`Inventory`] displays itself, without `root` before the paths, with all that must be mended and of the
+    /// rest at most `warnings` of each kind.
+    pub fn text(&self, root: &Path, warnings: usize) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = self
-            .write_counts(&mut text)
-            .and_then(|()| self.write_problems(&mut text, usize::MAX, root));
+        let _ = self.write_counts(&mut text).and_then(|()| {
+            let most = |kind: ProblemKind| {
+                if kind.must_be_mended() {
+                    usize::MAX
+                } else {
+                    warnings
+                }
+            };
+            self.write_problems(&mut text, &most, root)
+        });
         text
+    }
+
+    /// What the data as a whole lacks for a training of the competition's task, though each of its files may be well.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let has = |genre: &str| self.genres.iter().any(|known| known.genre == genre);
+        let lacking: Vec<&str> = GENRES.into_iter().filter(|genre| !has(genre)).collect();
+        if !lacking.is_empty() && lacking.len() < GENRES.len() {
+            notes.push(format!(
+                "no song of {}: a model trained on this data does not know these genres",
+                lacking.join(", ")
+            ));
+        }
+        let single: Vec<&str> = self
+            .genres
+            .iter()
+            .filter(|genre| genre.recordings == 1)
+            .map(|genre| &genre.genre[..])
+            .collect();
+        if !single.is_empty() {
+            notes.push(format!(
+                "only one recording of {}: none can be kept from training to judge by",
+                single.join(", ")
+            ));
+        }
+        if !self.genres.is_empty() && self.noise.folds.len() < 2 {
+            let what = match self.noise.folds.len() {
+                0 => "no noise",
+                _ => "noise of one fold only, so that none can be kept from training",
+            };
+            notes.push(format!("{what}: put ESC-50-master beside the songs, or name folders of noise with --noise, here and to train"));
+        }
+        notes
     }
 
     fn write_counts(&self, f: &mut impl fmt::Write) -> fmt::Result {
@@ -376,14 +417,20 @@ impl Inventory {
     }
 
     /// At most `most` problems of each kind, paths without `root` before them.
-    fn write_problems(&self, f: &mut impl fmt::Write, most: usize, root: &Path) -> fmt::Result {
+    fn write_problems(
+        &self,
+        f: &mut impl fmt::Write,
+        most: &dyn Fn(ProblemKind) -> usize,
+        root: &Path,
+    ) -> fmt::Result {
         let root_text = root.join("").display().to_string();
         for kind in ProblemKind::ALL {
             let all: Vec<&Problem> = self.problems_of(kind).collect();
             if all.is_empty() {
                 continue;
             }
-            writeln!(f, "{} {}:", all.len(), kind.title())?;
+            let most = most(kind);
+            writeln!(f, "{}: {}", kind.title(), all.len())?;
             for Problem { path, message, .. } in all.iter().take(most) {
                 let path = path.strip_prefix(root).unwrap_or(path);
                 let message = match root_text.as_str() {

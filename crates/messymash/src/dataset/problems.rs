@@ -11,6 +11,9 @@ use super::{GENRES, MessyMashup, Song, Stem};
 /// step -90; quiet classical music has about -50.
 pub(super) const SILENT_DB: f64 = -60.0;
 
+/// The level that stands for no level at all: every sample is zero.
+const NOTHING_DB: f64 = -200.0;
+
 /// A stem shorter than one window of the published models is heard repeated.
 const SHORT_STEM_SECONDS: f64 = 10.24;
 /// A mashup shorter than this tells little; the competition's shortest has six seconds.
@@ -119,12 +122,22 @@ pub(super) fn problems(data: &MessyMashup, looked: &[Looked<'_>]) -> Vec<Problem
         };
         found.add(path, ProblemKind::Missing, message);
     }
+    for (path, message) in &data.faults {
+        found.add(path, ProblemKind::Missing, message);
+    }
     for path in &data.ignored {
-        found.add(
-            path,
-            ProblemKind::Ignored,
-            "not a stem's name, or another file of that stem is used",
-        );
+        let of_genres = |folder: Option<&Path>| {
+            folder
+                .and_then(Path::file_name)
+                .is_some_and(|name| name.eq_ignore_ascii_case("genres_stems"))
+        };
+        let folder = path.parent();
+        let message = if of_genres(folder) || of_genres(folder.and_then(Path::parent)) {
+            "a song is a folder of stems; `messymash separate` makes one of a sound file"
+        } else {
+            "not a stem's name, or another file of that stem is used"
+        };
+        found.add(path, ProblemKind::Ignored, message);
     }
     for file in looked {
         found.of_file(file);
@@ -173,11 +186,11 @@ impl Found {
             Err(message) => return self.add(file.path, ProblemKind::Unreadable, message),
         };
         if facts.level < SILENT_DB {
-            self.add(
-                file.path,
-                ProblemKind::Silent,
-                format!("RMS {:.0} dBFS", facts.level),
-            );
+            let message = match facts.level <= NOTHING_DB {
+                true => "digital silence".into(),
+                false => format!("RMS {:.1} dBFS", facts.level),
+            };
+            self.add(file.path, ProblemKind::Silent, message);
         }
         let least = match file.role {
             Role::Stem(..) => SHORT_STEM_SECONDS,
@@ -247,6 +260,7 @@ impl Found {
 
     fn names(&mut self, data: &MessyMashup) {
         let mut told = HashSet::new();
+        let ten = data.genres.iter().any(|genre| GENRES.contains(&genre.as_str()));
         for song in &data.songs {
             let Some(folder) = song.stems.iter().flatten().next().and_then(|path| path.parent()) else {
                 continue;
@@ -270,16 +284,17 @@ impl Found {
             let Some(genre_folder) = folder.parent().filter(|_| !GENRES.contains(&genre)) else {
                 continue;
             };
-            let letters: String = genre.chars().filter(|c| c.is_alphanumeric()).collect();
-            if let Some(meant) = GENRES.into_iter().find(|known| *known == letters)
-                && told.insert(genre_folder.to_path_buf())
-            {
-                self.add(
-                    genre_folder,
-                    ProblemKind::Misnamed,
-                    format!("the competition's genre is called {meant}"),
-                );
+            if !told.insert(genre_folder.to_path_buf()) {
+                continue;
             }
+            let letters: String = genre.chars().filter(|c| c.is_alphanumeric()).collect();
+            let message = match GENRES.into_iter().find(|known| *known == letters) {
+                Some(meant) => format!("the competition's genre is called {meant}"),
+                // Data of other genres altogether is nobody's mistake.
+                None if !ten => continue,
+                None => "none of the competition's ten genres: it would be a class of its own".into(),
+            };
+            self.add(genre_folder, ProblemKind::Misnamed, message);
         }
     }
 }

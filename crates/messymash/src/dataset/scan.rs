@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use super::{DatasetOptions, Mashup, MessyMashup, NoiseClip, Song, Stem, test_set};
+use super::{DatasetOptions, Lines, Mashup, MessyMashup, NoiseClip, Song, Stem, Table, test_set};
 use crate::error::first_five;
 use crate::{Error, Result};
 
@@ -41,6 +41,7 @@ pub(super) fn open(roots: &[PathBuf], options: &DatasetOptions) -> Result<MessyM
         mashups: Vec::new(),
         ignored: Vec::new(),
         missing: Vec::new(),
+        faults: Vec::new(),
     };
     read_songs(&places.stems, options, &mut data)?;
     for folder in &places.esc50 {
@@ -151,12 +152,17 @@ fn beside_the_layout(table: &Path) -> bool {
 
 fn read_songs(folders: &[PathBuf], options: &DatasetOptions, data: &mut MessyMashup) -> Result<()> {
     let mut found: Vec<(String, String, [Option<PathBuf>; 4])> = Vec::new();
-    let mut genres = BTreeSet::new();
+    // By name; the first folder of it.
+    let mut genres: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut missing = Vec::new();
     for folder in folders {
+        data.ignored.extend(sounds(folder)?);
         for genre_folder in folders_in(folder)? {
             let genre = file_name(&genre_folder).to_lowercase();
-            genres.insert(genre.clone());
+            genres
+                .entry(genre.clone())
+                .or_insert_with(|| genre_folder.clone());
+            data.ignored.extend(sounds(&genre_folder)?);
             for song_folder in folders_in(&genre_folder)? {
                 let id = format!("{genre}/{}", file_name(&song_folder));
                 let stems = read_stems(&song_folder, &mut data.ignored)?;
@@ -191,7 +197,29 @@ fn read_songs(folders: &[PathBuf], options: &DatasetOptions, data: &mut MessyMas
             ),
         ));
     }
-    data.genres = genres.into_iter().collect();
+    let filled: BTreeSet<&String> = found.iter().map(|(genre, _, _)| genre).collect();
+    let empty: Vec<(&String, &PathBuf)> = genres
+        .iter()
+        .filter(|(genre, _)| !filled.contains(genre))
+        .collect();
+    if !(empty.is_empty() || options.list_faults) {
+        let names: Vec<String> = empty.iter().map(|(genre, _)| genre.to_string()).collect();
+        return Err(dataset(
+            &folders[0],
+            format!(
+                "no song in the genre folders {}. Fill them, or remove them",
+                first_five(&names)
+            ),
+        ));
+    }
+    let fault = |(_, folder): &(&String, &PathBuf)| {
+        (
+            folder.to_path_buf(),
+            "a genre without a song: fill it, or remove it".into(),
+        )
+    };
+    data.faults.extend(empty.iter().map(fault));
+    data.genres = filled.into_iter().cloned().collect();
     let mut versions: BTreeMap<String, usize> = BTreeMap::new();
     for (genre, id, stems) in found {
         let version = versions.entry(id.clone()).or_default();
@@ -205,19 +233,6 @@ fn read_songs(folders: &[PathBuf], options: &DatasetOptions, data: &mut MessyMas
         data.songs.push(Song { id, genre, stems });
     }
     data.songs.sort_by(|a, b| a.id.cmp(&b.id));
-    let empty: Vec<String> = (0..data.genres.len())
-        .filter(|&genre| data.songs.iter().all(|song| song.genre != genre))
-        .map(|genre| data.genres[genre].clone())
-        .collect();
-    if !empty.is_empty() {
-        return Err(dataset(
-            &folders[0],
-            format!(
-                "no song in the genre folders {}. Fill them, or remove them",
-                first_five(&empty)
-            ),
-        ));
-    }
     Ok(())
 }
 
@@ -259,26 +274,30 @@ fn read_esc50(folder: &Path, options: &DatasetOptions, data: &mut MessyMashup) -
         .into_iter()
         .map(|path| (stem_name(&path), path))
         .collect();
+    let text = Table::read(&table)?;
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
-        .from_path(&table)
-        .map_err(csv_error(&table))?;
+        .from_reader(text.bytes());
+    let mut lines = text.lines();
     let headers = reader.headers().map_err(csv_error(&table))?.clone();
     let [name_column, fold_column] = columns(&table, &headers, ["filename", "fold"])?;
     let mut missing = Vec::new();
-    for (number, row) in reader.records().enumerate() {
-        let row = row.map_err(csv_error(&table))?;
+    for row in reader.records() {
+        let row = row.map_err(|error| row_error(&table, &mut lines, &error))?;
+        let line = lines.of(row.position());
         let name = stem_name(Path::new(row.get(name_column).unwrap_or_default()));
         let fold = row
             .get(fold_column)
             .and_then(|f| f.parse().ok())
-            .filter(|f| (1..=5).contains(f))
-            .ok_or_else(|| {
-                dataset(
-                    &table,
-                    format!("line {}: the fold must be a number from 1 to 5", number + 2),
-                )
-            })?;
+            .filter(|f| (1..=5).contains(f));
+        let Some(fold) = fold else {
+            let message = format!("line {line}: the fold must be a number from 1 to 5");
+            if options.list_faults {
+                data.faults.push((table.clone(), message));
+                continue;
+            }
+            return Err(dataset(&table, message));
+        };
         match files.get(&name) {
             Some(path) => data.noises.push(NoiseClip {
                 id: format!("ESC-50/{name}"),
@@ -478,6 +497,21 @@ pub(super) fn dataset(path: &Path, message: String) -> Error {
 
 pub(super) fn csv_error(table: &Path) -> impl Fn(csv::Error) -> Error {
     move |error| dataset(table, format!("is not a readable table: {error}"))
+}
+
+/// A row that cannot be read, with the line that it is in, which the reader does not know (see [`Lines`]).
+pub(super) fn row_error(table: &Path, lines: &mut Lines<'_>, error: &csv::Error) -> Error {
+    let line = lines.of(error.position());
+    let what = match error.kind() {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => {
+            format!("{len} fields, where the header has {expected_len}")
+        }
+        csv::ErrorKind::Utf8 { .. } => "no text in UTF-8".into(),
+        _ => error.to_string(),
+    };
+    dataset(table, format!("is not a readable table: line {line} has {what}"))
 }
 
 #[cfg(test)]

@@ -27,6 +27,26 @@ pub struct Split {
     pub train_folds: Vec<u32>,
     /// Folds of the noise in validation.
     pub validation_folds: Vec<u32>,
+    /// What the model had heard when this training began from it, besides what trains it now.
+    #[serde(default, skip_serializing_if = "Heard::is_empty")]
+    pub before: Heard,
+}
+
+/// What trained a model that another one began from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heard {
+    /// Ids of songs, sorted. The data of the later training need not have them.
+    pub songs: Vec<String>,
+    /// Folds of noise.
+    pub folds: Vec<u32>,
+}
+
+impl Heard {
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.songs.is_empty() && self.folds.is_empty()
+    }
 }
 
 impl Split {
@@ -44,9 +64,47 @@ impl Split {
         validation_folds: &[u32],
         seed: u64,
     ) -> Result<Self> {
+        Self::draw(data, validation_fraction, validation_folds, seed, None)
+    }
+
+    /// The same for a training that begins from a model which was trained with the split `before`: no recording and no noise that
+    /// trained it judges. Recordings that judged it come first among those that judge now, then those that it does not know; where a
+    /// genre has too few of both, fewer judge. What had trained it is kept in [`Split::before`], so that nobody calls it unheard later.
+    ///
+    /// # Errors
+    /// As [`Split::by_song`], and [`Error::Config`] where one of the folds trained that model.
+    pub fn by_song_after(
+        before: &Split,
+        data: &MessyMashup,
+        validation_fraction: f64,
+        validation_folds: &[u32],
+        seed: u64,
+    ) -> Result<Self> {
+        let mut split = Self::draw(data, validation_fraction, validation_folds, seed, Some(before))?;
+        let now: BTreeSet<&String> = split.train.iter().collect();
+        let then: BTreeSet<&String> = before.train.iter().chain(&before.before.songs).collect();
+        let songs = then.difference(&now).map(|song| song.to_string()).collect();
+        let folds: BTreeSet<u32> = before
+            .heard_folds()
+            .filter(|fold| !split.train_folds.contains(fold))
+            .collect();
+        split.before = Heard {
+            songs,
+            folds: folds.into_iter().collect(),
+        };
+        Ok(split)
+    }
+
+    fn draw(
+        data: &MessyMashup,
+        validation_fraction: f64,
+        validation_folds: &[u32],
+        seed: u64,
+        before: Option<&Split>,
+    ) -> Result<Self> {
         if !(0.0..1.0).contains(&validation_fraction) {
             return Err(Error::Config(format!(
-                "validation_fraction is {validation_fraction}; it must be at least 0 and less than 1"
+                "validation.fraction is {validation_fraction}; it must be at least 0 and less than 1"
             )));
         }
         let mut by_genre: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
@@ -54,27 +112,40 @@ impl Split {
             let genre = by_genre.entry(data.genres[song.genre].as_str()).or_default();
             genre.entry(song.recording()).or_default().push(&song.id);
         }
+        let heard = before.map(Split::recordings).unwrap_or_default();
+        let judged: BTreeSet<&str> = before
+            .map(|before| &before.validation)
+            .into_iter()
+            .flatten()
+            .map(|id| recording(id))
+            .collect();
         let (mut train, mut validation) = (Vec::new(), Vec::new());
         for (genre, recordings) in by_genre {
-            let mut recordings: Vec<_> = recordings.into_values().collect();
+            let mut recordings: Vec<_> = recordings.into_iter().collect();
             // Keyed by the genre's name, so that adding a genre leaves the other genres' sides as they were.
             Random::new(&[purpose::SPLIT, seed, hash(genre)]).shuffle(&mut recordings);
+            recordings.sort_by_key(|(name, _)| (heard.contains(name), !judged.contains(name)));
             let count = recordings.len();
+            let free = recordings
+                .iter()
+                .filter(|(name, _)| !heard.contains(name))
+                .count();
             let wanted = (count as f64 * validation_fraction).round() as usize;
             let judging = if validation_fraction > 0.0 && count >= 2 {
-                wanted.clamp(1, count - 1)
+                wanted.clamp(1, count - 1).min(free)
             } else {
                 0
             };
-            let mut songs = recordings.into_iter();
+            let mut songs = recordings.into_iter().map(|(_, songs)| songs);
             validation.extend(songs.by_ref().take(judging).flatten().map(str::to_string));
             train.extend(songs.flatten().map(str::to_string));
         }
         train.sort();
         validation.sort();
         let folds: BTreeSet<u32> = data.noises.iter().map(|noise| noise.fold).collect();
+        let asked = validation_folds;
         let (validation_folds, train_folds): (Vec<u32>, Vec<u32>) =
-            folds.iter().partition(|fold| validation_folds.contains(fold));
+            folds.iter().partition(|fold| asked.contains(fold));
         if !folds.is_empty() && (validation_folds.is_empty() || train_folds.is_empty()) {
             let side = if train_folds.is_empty() {
                 "training"
@@ -82,8 +153,16 @@ impl Split {
                 "validation"
             };
             return Err(Error::Config(format!(
-                "validation_folds leaves no noise for {side}: the data's noise has the folds {folds:?}. Name some of \
-                 them, but not all"
+                "validation.noise_folds is {asked:?} and leaves no noise for {side}: the data's noise has the folds {folds:?}. Name \
+                 some of them, but not all"
+            )));
+        }
+        let heard_folds: BTreeSet<u32> = before.into_iter().flat_map(Split::heard_folds).collect();
+        if let Some(fold) = validation_folds.iter().find(|fold| heard_folds.contains(fold)) {
+            let unheard: Vec<&u32> = folds.difference(&heard_folds).collect();
+            return Err(Error::Config(format!(
+                "validation.noise_folds names {fold}, but noise of that fold trained the model that init names. Name folds that it \
+                 has not heard: {unheard:?}"
             )));
         }
         Ok(Self {
@@ -92,6 +171,7 @@ impl Split {
             validation,
             train_folds,
             validation_folds,
+            before: Heard::default(),
         })
     }
 
@@ -118,6 +198,7 @@ impl Split {
             validation: Vec::new(),
             train_folds,
             validation_folds: Vec::new(),
+            before: Heard::default(),
         }
     }
 
@@ -194,7 +275,10 @@ impl Split {
     /// # Errors
     /// [`Error::Config`] that names the fold.
     pub fn check_unheard_noise(&self, folds: &[u32]) -> Result<()> {
-        match folds.iter().find(|fold| self.train_folds.contains(fold)) {
+        match folds
+            .iter()
+            .find(|&&fold| self.heard_folds().any(|heard| heard == fold))
+        {
             None => Ok(()),
             Some(fold) => Err(Error::Config(format!(
                 "noise fold {fold} trained this model, says the split.json of its training: judge it by that split"
@@ -202,9 +286,38 @@ impl Split {
         }
     }
 
-    /// What trained the model.
+    /// Genres of which no song is kept from training, though some of another genre are.
+    pub fn unjudged<'a>(&self, data: &'a MessyMashup) -> Vec<&'a str> {
+        let judged: BTreeSet<usize> = self
+            .validation
+            .iter()
+            .filter_map(|id| Some(data.song(id)?.genre))
+            .collect();
+        let genres = data.genres.iter().enumerate();
+        genres
+            .filter(|(genre, _)| !judged.is_empty() && !judged.contains(genre))
+            .map(|(_, name)| &name[..])
+            .collect()
+    }
+
+    /// How many of these songs trained the model whose split this is, in whatever excerpt or version.
+    pub fn count_heard<'a>(&self, songs: impl IntoIterator<Item = &'a str>) -> usize {
+        let heard = self.recordings();
+        songs
+            .into_iter()
+            .filter(|id| heard.contains(recording(id)))
+            .count()
+    }
+
+    /// What trained the model, and the one that it began from.
     fn recordings(&self) -> BTreeSet<&str> {
-        self.train.iter().map(|id| recording(id)).collect()
+        let songs = self.train.iter().chain(&self.before.songs);
+        songs.map(|id| recording(id)).collect()
+    }
+
+    /// Folds of noise that trained the model, and the one that it began from.
+    fn heard_folds(&self) -> impl Iterator<Item = u32> {
+        self.train_folds.iter().chain(&self.before.folds).copied()
     }
 
     /// Checks that the split fits the data and keeps its promise. Songs of the data that it does not name are fine:
@@ -223,12 +336,13 @@ impl Split {
             .collect();
         if !unknown.is_empty() {
             return Err(Error::Config(format!(
-                "the split names {} song(s) that the data lacks: {}. Give the same data roots, or make a new split",
+                "the split names {} song(s) that the data lacks: {}. Give the data roots that it was made of",
                 unknown.len(),
                 first_five(&unknown)
             )));
         }
-        let training: HashMap<&str, &String> = self.train.iter().map(|id| (recording(id), id)).collect();
+        let training = self.train.iter().chain(&self.before.songs);
+        let training: HashMap<&str, &String> = training.map(|id| (recording(id), id)).collect();
         let shared: Vec<String> = self
             .validation
             .iter()
@@ -246,8 +360,7 @@ impl Split {
             )));
         }
         if let Some(fold) = self
-            .train_folds
-            .iter()
+            .heard_folds()
             .find(|fold| self.validation_folds.contains(fold))
         {
             return Err(Error::Config(format!(

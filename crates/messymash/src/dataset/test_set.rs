@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Mashup;
-use super::scan::{self, columns, csv_error, dataset};
+use super::scan::{self, columns, csv_error, dataset, row_error};
+use super::{Mashup, Table};
 use crate::error::first_five;
 use crate::{Error, Result};
 
@@ -79,11 +79,12 @@ impl TestSet {
 pub(super) fn read_table(table: &Path, mashups: &mut Vec<Mashup>) -> Result<()> {
     let folder = table.parent().unwrap_or(Path::new("."));
     // Ids are copied as text: a reader that trims or parses them would turn 0001 into 1 and spoil the submission.
-    let mut reader = csv::Reader::from_path(table).map_err(csv_error(table))?;
+    let text = Table::read(table)?;
+    let (mut reader, mut lines) = (csv::Reader::from_reader(text.bytes()), text.lines());
     let headers = reader.headers().map_err(csv_error(table))?.clone();
     let [id_column, name_column] = columns(table, &headers, ["id", "filename"])?;
     for row in reader.records() {
-        let row = row.map_err(csv_error(table))?;
+        let row = row.map_err(|error| row_error(table, &mut lines, &error))?;
         let name = row.get(name_column).unwrap_or_default().trim().replace('\\', "/");
         let direct = folder.join(&name);
         let below = folder.join("mashups").join(&name);

@@ -127,7 +127,20 @@ pub fn evaluate_songs(
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<Evaluation> {
     let mut songs = labelled_songs(folder)?;
+    let all = songs.len();
     songs.retain(|song| only.is_none_or(|only| only.contains(dataset::recording(&song.id()))));
+    if let Some(first) = only
+        .and_then(BTreeSet::first)
+        .filter(|_| all > 0 && songs.is_empty())
+    {
+        return Err(Error::Dataset {
+            path: folder.to_path_buf(),
+            message: format!(
+                "holds {all} songs, and none of those to judge by: they must be called as they were in training, <genre>/<file>, \
+                 such as {first}"
+            ),
+        });
+    }
     if songs.is_empty() {
         let message =
             "holds no songs to judge by: sound files are expected as <genre>/<file>, such as blues/song.mp3";
@@ -177,6 +190,14 @@ pub fn evaluate_songs(
         items,
         failures,
     })
+}
+
+/// Ids (`<genre>/<file name without extension>`) of the songs that [`evaluate_songs`] finds in a folder.
+///
+/// # Errors
+/// [`Error::Io`] if a folder cannot be read.
+pub fn songs_in(folder: &Path) -> Result<Vec<String>> {
+    Ok(labelled_songs(folder)?.iter().map(|song| song.id()).collect())
 }
 
 fn class_of(classifier: &Classifier, genre: &str) -> Result<usize> {

@@ -71,6 +71,7 @@ impl Protocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Heard;
 
     fn split(train: &[&str], validation: &[&str], folds: [&[u32]; 2]) -> Split {
         let owned = |ids: &[&str]| ids.iter().map(|id| id.to_string()).collect();
@@ -80,6 +81,7 @@ mod tests {
             validation: owned(validation),
             train_folds: folds[0].to_vec(),
             validation_folds: folds[1].to_vec(),
+            before: Heard::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use rayon::prelude::*;
+use walkdir::WalkDir;
 
 use super::separate;
 use crate::dataset::{Stem, is_sound};
@@ -54,6 +55,8 @@ pub struct SeparateSummary {
     pub skipped: usize,
     /// Songs that could not be separated, sorted by path.
     pub failed: Vec<(PathBuf, Error)>,
+    /// Sound files of the folder that are not `<genre>/<file>`, so that nobody knows their genre, sorted by path.
+    pub passed_over: Vec<PathBuf>,
 }
 
 /// Separates every sound file `input/<genre>/<file>` into
@@ -68,7 +71,7 @@ pub struct SeparateSummary {
 /// work after the songs in hand.
 ///
 /// # Errors
-/// [`Error::Dataset`] where there is no song at all; [`Error::Io`] where a folder cannot be read or made; that of
+/// [`Error::Dataset`] where there is no song at all, or `output` is `input`; [`Error::Io`] where a folder cannot be read or made; that of
 /// `progress`. A file that cannot be separated is no error of the whole: see [`SeparateSummary::failed`].
 pub fn separate_folder(
     input: &Path,
@@ -85,7 +88,14 @@ pub fn separate_folder(
         });
     }
     let stems = output.join("genres_stems");
+    if fs::canonicalize(output).is_ok_and(|out| fs::canonicalize(input).is_ok_and(|songs| out == songs)) {
+        return Err(Error::Dataset {
+            path: output.to_path_buf(),
+            message: "holds the songs themselves; name another folder for the stems".into(),
+        });
+    }
     fs::create_dir_all(&stems).map_err(Error::io(&stems))?;
+    let passed_over = passed_over(input, output);
     let names = first_of_each_name(&songs);
     let state = Mutex::new((progress, SeparateSummary::default(), 0usize));
     songs.par_iter().try_for_each(|song| {
@@ -126,7 +136,28 @@ pub fn separate_folder(
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     summary.failed.sort_by(|a, b| a.0.cmp(&b.0));
+    summary.passed_over = passed_over;
     Ok(summary)
+}
+
+/// Sound files below `input`, but not below `output`, that are not `<genre>/<file>`; what is hidden or cannot be read is left out.
+fn passed_over(input: &Path, output: &Path) -> Vec<PathBuf> {
+    let stems = fs::canonicalize(output).unwrap_or_default();
+    let walk = WalkDir::new(input)
+        .follow_links(true)
+        .sort_by_file_name()
+        .into_iter();
+    let files = walk.filter_entry(|entry| {
+        let hidden = entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
+        let written =
+            || entry.file_type().is_dir() && fs::canonicalize(entry.path()).is_ok_and(|path| path == stems);
+        !(hidden || written())
+    });
+    files
+        .filter_map(|entry| entry.ok())
+        .filter(|entry| entry.depth() != 2 && entry.file_type().is_file() && is_sound(entry.path()))
+        .map(walkdir::DirEntry::into_path)
+        .collect()
 }
 
 /// A song with its label, found as `<genre>/<file>`.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::COLUMNS;
-use crate::dataset::{GENRES, TestSet};
+use crate::dataset::{GENRES, Lines, Table, TestSet};
 use crate::{Error, Result};
 
 /// The ids that a submission must have.
@@ -37,7 +37,8 @@ impl Expected {
             message,
         };
         let unreadable = |error: csv::Error| wrong(format!("is not a readable table: {error}"));
-        let mut table = csv::Reader::from_path(path).map_err(|error| io(path, error))?;
+        let text = Table::read(path)?;
+        let (mut table, mut places) = (csv::Reader::from_reader(text.bytes()), text.lines());
         let header = table.headers().map_err(unreadable)?.clone();
         if header != COLUMNS[..] {
             let found = header.iter().collect::<Vec<_>>().join(",");
@@ -50,7 +51,7 @@ impl Expected {
         let mut ids = Vec::new();
         for row in table.records() {
             let row = row.map_err(unreadable)?;
-            let (id, line) = (row[0].to_string(), row.position().map_or(0, csv::Position::line));
+            let (id, line) = (row[0].to_string(), places.of(row.position()));
             if id.is_empty() {
                 return Err(wrong(format!("line {line} has no id")));
             }
@@ -133,13 +134,12 @@ pub struct Checked {
 /// a missing one. Of rows in the wrong order those are named that stand behind a row they should stand before.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read; everything that is wrong in it is a [`Fault`].
+/// [`Error::Io`] if the file cannot be read, [`Error::Dataset`] if it is larger than 64 MiB; everything that is wrong in it is a
+/// [`Fault`].
 pub fn check(path: &Path, expected: &Expected) -> Result<Checked> {
-    let mut table = csv::ReaderBuilder::new()
-        .flexible(true)
-        .from_path(path)
-        .map_err(|error| io(path, error))?;
-    let mut checker = Checker::new(expected);
+    let text = Table::read(path)?;
+    let mut table = csv::ReaderBuilder::new().flexible(true).from_reader(text.bytes());
+    let mut checker = Checker::new(expected, text.lines());
     let columns = COLUMNS.join(",");
     match table.headers() {
         Ok(header) if *header == COLUMNS[..] => {}
@@ -152,7 +152,6 @@ pub fn check(path: &Path, expected: &Expected) -> Result<Checked> {
             );
             return Ok(checker.checked);
         }
-        Err(error) if error.is_io_error() => return Err(io(path, error)),
         Err(error) => {
             checker.fault(
                 Some(1),
@@ -165,11 +164,10 @@ pub fn check(path: &Path, expected: &Expected) -> Result<Checked> {
     for row in table.records() {
         match row {
             Ok(row) => checker.row(&row),
-            Err(error) if error.is_io_error() => return Err(io(path, error)),
             Err(error) => {
                 checker.checked.rows += 1;
-                let line = error.position().map(csv::Position::line);
-                checker.fault(line, FaultKind::Row, "is no text in UTF-8".into());
+                let line = checker.rows_at.of(error.position());
+                checker.fault(Some(line), FaultKind::Row, "is no text in UTF-8".into());
             }
         }
     }
@@ -183,6 +181,8 @@ struct Checker<'a> {
     places: HashMap<&'a str, usize>,
     /// The same by the [bare] id, where only one has it.
     bare_places: HashMap<&'a str, Option<usize>>,
+    /// What tells the lines of rows.
+    rows_at: Lines<'a>,
     /// Line of the row that has an expected id.
     lines: Vec<Option<u64>>,
     /// Place of the row before.
@@ -191,7 +191,7 @@ struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    fn new(expected: &'a Expected) -> Self {
+    fn new(expected: &'a Expected, rows_at: Lines<'a>) -> Self {
         let ids = || expected.ids.iter().map(String::as_str).enumerate();
         let mut bare_places = HashMap::new();
         for (place, id) in ids() {
@@ -204,6 +204,7 @@ impl<'a> Checker<'a> {
             expected,
             places: ids().map(|(place, id)| (id, place)).collect(),
             bare_places,
+            rows_at,
             lines: vec![None; expected.ids.len()],
             last: None,
             checked: Checked::default(),
@@ -216,7 +217,7 @@ impl<'a> Checker<'a> {
 
     fn row(&mut self, row: &csv::StringRecord) {
         self.checked.rows += 1;
-        let line = row.position().map_or(0, csv::Position::line);
+        let line = self.rows_at.of(row.position());
         if row.len() != COLUMNS.len() {
             let message = format!("the row has {} fields; it must have {}", row.len(), COLUMNS.len());
             self.fault(Some(line), FaultKind::Row, message);
@@ -314,8 +315,4 @@ fn name(path: &Path) -> String {
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned()
-}
-
-fn io(path: &Path, error: csv::Error) -> Error {
-    Error::io(path)(error.into())
 }

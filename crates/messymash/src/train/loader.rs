@@ -271,6 +271,7 @@ mod tests {
         };
         let data = MessyMashup {
             missing: Vec::new(),
+            faults: Vec::new(),
             genres: vec!["a".into(), "b".into()],
             songs,
             noises: vec![noise],

@@ -9,9 +9,12 @@ use super::augment::{Bandwidth, Mixup, Shorten};
 use super::teacher::{Teacher, TeacherKind, TeacherSettings};
 use crate::ast::{Ast, AstConfig, Trained, Weights};
 use crate::checkpoint::{Checkpoint, NewHead, resolve};
+use crate::classifier::BUNDLED;
+use crate::dataset::Split;
 use crate::features::FeatureExtractor;
 use crate::optim::{AdamW, Average, Rates, Schedule};
 use crate::remix::RemixOptions;
+use crate::run::{split_of, split_of_bundled};
 use crate::specaugment::SpecAugment;
 use crate::{Error, Result};
 
@@ -27,7 +30,8 @@ const MOST_THREADS: u64 = 256;
 pub struct TrainConfig {
     /// All randomness of the run comes from this.
     pub seed: u64,
-    /// Fine-tune from this model directory or cached id; left out, a new model of the shape `[model]` is trained.
+    /// Fine-tune from this model directory or cached id, or from `bundled`, the model that comes with the library; left out, a
+    /// new model of the shape `[model]` is trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
     /// Passes; every mashup of every pass is a new one.
@@ -396,6 +400,15 @@ impl TrainConfig {
         self.teacher.as_ref().map(Teacher::load).transpose()
     }
 
+    /// The split that the model was trained with which `init` names, if anything tells.
+    pub(super) fn split_before(&self) -> Result<Option<Split>> {
+        match &self.init {
+            None => Ok(None),
+            Some(init) if is_bundled(init) => split_of_bundled().map(Some),
+            Some(init) => split_of(&resolve(Path::new(init))?),
+        }
+    }
+
     /// The model before its first step.
     pub(super) fn first_model(&self, labels: &[String]) -> Result<Checkpoint> {
         if let Some(init) = &self.init {
@@ -403,7 +416,11 @@ impl TrainConfig {
                 labels: labels.to_vec(),
                 seed: self.seed,
             };
-            let mut model = Checkpoint::load_body(&resolve(Path::new(init))?, &head)?;
+            let mut model = if is_bundled(init) {
+                Checkpoint::body_from_files(BUNDLED, &head)?
+            } else {
+                Checkpoint::load_body(&resolve(Path::new(init))?, &head)?
+            };
             // Its card tells of another model's training and figures; its rules were fitted to other weights.
             (model.card, model.verdict) = (None, None);
             return Ok(model);
@@ -441,4 +458,9 @@ impl TrainConfig {
             notes,
         })
     }
+}
+
+/// Whether `init` names the model that comes with the library. A folder of that name goes before it.
+fn is_bundled(init: &str) -> bool {
+    init == "bundled" && !Path::new(init).is_dir()
 }

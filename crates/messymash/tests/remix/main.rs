@@ -31,6 +31,7 @@ fn world(stem: impl Fn(&str, Stem) -> Vec<f32>) -> (MessyMashup, Arc<StemCache>)
         mashups: Vec::new(),
         ignored: Vec::new(),
         missing: Vec::new(),
+        faults: Vec::new(),
     };
     for (genre, name) in GENRES.iter().enumerate() {
         for number in 0..6 {

@@ -139,6 +139,68 @@ fn nothing_of_a_validation_song_or_its_noise_reaches_training() {
 }
 
 #[test]
+fn what_trained_the_model_that_a_run_begins_from_does_not_judge_it() {
+    let world = World::new(&common::recipe(1));
+    world.train("first", &mut listen).unwrap();
+    let shape = common::recipe(1);
+    let (head, rest) = shape.split_once("[model]").unwrap();
+    let (_, rest) = rest.split_once("[validation]").unwrap();
+    let begin = |init: &Path, rest: &str| {
+        let recipe = format!("init = {:?}\n{head}[validation]{rest}", init.to_str().unwrap());
+        fs::write(world.path("recipe.toml"), recipe).unwrap();
+    };
+    let mut notes = String::new();
+    let mut note = |event| {
+        if let TrainEvent::Note(note) = event {
+            notes += &note;
+        }
+        Ok(())
+    };
+    // With this seed other songs would judge.
+    let seeded = rest.replacen("mashups = 32", "mashups = 32\nseed = 3", 1);
+    assert_ne!(rest, seeded);
+    let first = Split::load(&world.path("first/split.json")).unwrap();
+    let data = MessyMashup::open(&[world.path("data")], &Default::default()).unwrap();
+    assert_ne!(
+        Split::by_song(&data, 0.25, &[5], 3).unwrap().validation,
+        first.validation
+    );
+    begin(&world.path("first/best"), &seeded);
+    world.train("second", &mut note).unwrap();
+    let second = Split::load(&world.path("second/split.json")).unwrap();
+    assert_eq!(second.validation, first.validation);
+    assert!(notes.contains("6 of the 8 songs trained the model"), "{notes}");
+
+    // The model that comes with the library has heard noise of fold 5.
+    begin(Path::new("bundled"), rest);
+    let error = world.train("third", &mut listen).unwrap_err().to_string();
+    assert!(
+        error.contains("noise_folds names 5") && error.contains("[4]"),
+        "{error}"
+    );
+    let head_only = rest.replacen("noise_folds = [5]", "noise_folds = [4]", 1);
+    assert_ne!(rest, head_only);
+    begin(Path::new("bundled"), &head_only);
+    let mut config = world.config();
+    (config.mashups_per_epoch, config.batch_size, config.micro_batch) = (2, 2, 2);
+    (config.validation.mashups, config.learning_rate) = (2, 0.0);
+    train(&config, &[world.path("data")], &world.path("third"), &mut listen).unwrap();
+    let third = Checkpoint::load(&world.path("third/last")).unwrap();
+    assert_eq!(third.ast.config().labels(), ["blues", "rock"]);
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
+    let bundled = Checkpoint::load(&bundled).unwrap();
+    assert_eq!(
+        third.ast.weights().layernorm.weight,
+        bundled.ast.weights().layernorm.weight
+    );
+    let before = Split::load(&world.path("third/split.json")).unwrap().before;
+    assert!(
+        before.songs.iter().any(|song| song.starts_with("jazz/")),
+        "{before:?}"
+    );
+}
+
+#[test]
 fn fine_tuning_keeps_the_body_and_says_that_the_head_is_new() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/model/small/hf");
     let shape = common::recipe(1);

@@ -86,6 +86,49 @@ fn a_run_without_its_last_state_is_not_begun_anew() {
 }
 
 #[test]
+fn what_was_changed_in_a_run_is_noticed() {
+    let world = World::new(&common::recipe(2));
+    let stopped = world.train("run", &mut stop_at(3));
+    assert!(matches!(stopped, Err(Error::Interrupted)));
+    let split = world.path("run/split.json");
+    let was = fs::read_to_string(&split).unwrap();
+    let swapped = was
+        .replace("\"validation\"", "x")
+        .replace("\"train\"", "\"validation\"")
+        .replace('x', "\"train\"");
+    fs::write(&split, swapped).unwrap();
+    let error = resume(&world.path("run"), &mut listen).unwrap_err().to_string();
+    assert!(
+        error.contains("split.json") && error.contains("was changed"),
+        "{error}"
+    );
+    fs::write(&split, was).unwrap();
+    let mut notes = Vec::new();
+    let mut heard = |event| {
+        if let TrainEvent::Note(note) = event {
+            notes.push(note);
+        }
+        Ok(())
+    };
+    let recipe = world.path("run/config.toml");
+    let was = fs::read_to_string(&recipe).unwrap();
+    fs::write(&recipe, was.replacen("epochs = 2", "epochs = 3", 1)).unwrap();
+    resume(&world.path("run"), &mut heard).unwrap();
+    assert!(notes[0].starts_with("config.toml was changed"), "{notes:?}");
+    assert!(Path::new(&world.path("run/best")).is_dir());
+    // Once noticed and saved, it is how the run is.
+    notes.clear();
+    let mut heard = |event| {
+        if let TrainEvent::Note(note) = event {
+            notes.push(note);
+        }
+        Ok(())
+    };
+    resume(&world.path("run"), &mut heard).unwrap();
+    assert!(notes[0].starts_with("resumed after"), "{notes:?}");
+}
+
+#[test]
 fn a_run_is_resumed_from_another_folder() {
     // Paths in the recipe are relative to where the training was started.
     let world = World::new(&common::recipe(1));

@@ -26,8 +26,20 @@ class Mashup(TypedDict):
     genre: str
 
 
-class Split(TypedDict):
-    """Which songs and noise folds belong to which side: the content of a `split.json`."""
+class Heard(TypedDict):
+    """What trained a model that another one began from."""
+
+    songs: list[str]
+    folds: list[int]
+
+
+class _OfLaterTraining(TypedDict, total=False):
+    before: Heard
+
+
+class Split(_OfLaterTraining):
+    """Which songs and noise folds belong to which side: the content of a `split.json`. `before` is there where the training
+    began from a model that had heard more than what trains it now."""
 
     seed: int
     train: list[str]
