@@ -2,37 +2,19 @@
 
     average.py MODEL [MODEL ...] --out MODEL
 
-What trained any of them trained their mean: its split.json is that of the first, and lists what trained the others.
+What trained any of them trained their mean: its split.json is that of the first, and lists what trained the others. Where that is not
+known of one of them, it has none.
 """
 import argparse
 import json
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-
-def split_of(model):
-    """The split that a model was trained with, where messymash looks for it: beside the model, or in its run."""
-    run = model.resolve().parent
-    places = [model / "split.json"] + [run / "split.json"] * (run / "config.toml").exists()
-    return next((json.loads(place.read_text()) for place in places if place.exists()), None)
-
-
-def joined(splits):
-    """The first split, with all that trained the models of the others."""
-    first = splits[0]
-    heard = {"songs": set(), "folds": set()}
-    for split in splits:
-        before = split.get("before", {"songs": [], "folds": []})
-        heard["songs"].update(split["train"], before["songs"])
-        heard["folds"].update(split["train_folds"], before["folds"])
-    leaked = sorted(heard["songs"].intersection(first["validation"])) + sorted(heard["folds"].intersection(first["validation_folds"]))
-    if leaked:
-        raise SystemExit(f"{len(leaked)} songs or noise folds that judge the first model trained another, such as {leaked[0]}")
-    before = {"songs": sorted(heard["songs"] - set(first["train"])), "folds": sorted(heard["folds"] - set(first["train_folds"]))}
-    return {**first, "before": before}
+from splits import joined, split_of
 
 
 def main():
@@ -50,8 +32,11 @@ def main():
     for model, shape in zip(args.models, shapes):
         if shape != shapes[0]:
             parser.error(f"{model} has not the tensors of {args.models[0]}")
-    splits = [split for split in map(split_of, args.models) if split]
-    split = joined(splits) if splits else None
+    splits = [split_of(model) for model in args.models]
+    unknown = [str(model) for model, split in zip(args.models, splits) if not split]
+    split = None if unknown else joined(splits)
+    if unknown and any(splits):
+        print(f"nothing tells what trained {', '.join(unknown)}, so nothing will tell what trained the mean", file=sys.stderr)
     args.out.mkdir(parents=True)
     if split:
         (args.out / "split.json").write_text(json.dumps(split, indent=2) + "\n")

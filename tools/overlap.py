@@ -16,6 +16,8 @@ import shutil
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from splits import split_of
+
 POSITIONS = "audio_spectrogram_transformer.embeddings.position_embeddings"
 # The axes of the grid of patches, which go by rows of one frequency: how long each is, and what its unit is called.
 AXES = {"frequency_stride": ("num_mel_bins", "mel bins"), "time_stride": ("max_length", "frames of 10 ms")}
@@ -50,9 +52,9 @@ def main():
         grid = np.apply_along_axis(lambda values: np.interp(wanted[axis], places[axis], values), axis, grid)
     weights[POSITIONS] = np.concatenate([known[0, :2], grid.reshape(-1, grid.shape[2])])[None].astype(known.dtype)
     shutil.copytree(args.model, args.out)
-    run = args.model.resolve().parent
-    if (run / "config.toml").exists() and (run / "split.json").exists() and not (args.out / "split.json").exists():
-        shutil.copy(run / "split.json", args.out)  # messymash looks for what trained the model beside it once it has left its run
+    split = split_of(args.model)
+    if split:
+        (args.out / "split.json").write_text(json.dumps(split, indent=2) + "\n")
     (args.out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_file(weights, args.out / "model.safetensors")
     print(f"{known.shape[1] - 2} patches, now {grid.shape[0] * grid.shape[1]}")

@@ -80,16 +80,21 @@ def test_what_trained_a_model_goes_with_its_weights(tmp_path):
         (tmp_path / name / "split.json").write_text(json.dumps(folds | split))
         return folder
 
-    a = in_run("a", train=["blues/1", "rock/1"], validation=["rock/2"])
+    a = in_run("a", train=["blues/1", "rock/1"], validation=["rock/rock.00002.a"])
     b = in_run("b", train=["blues/1", "blues/3"], validation=["blues/4"], train_folds=[3],
                before={"songs": ["rock/7"], "folds": [4]})
     mean = json.loads((made("average.py", a, b, "--out", tmp_path / "mean") / "split.json").read_text())
-    assert mean["train"] == ["blues/1", "rock/1"] and mean["validation"] == ["rock/2"]
+    assert mean["train"] == ["blues/1", "rock/1"] and mean["validation"] == ["rock/rock.00002.a"]
     assert mean["before"] == {"songs": ["blues/3", "rock/7"], "folds": [3, 4]}
-    refused = run("average.py", a, in_run("c", train=["rock/2"], validation=[]), "--out", tmp_path / "leak")
-    assert refused.returncode != 0 and "rock/2" in refused.stderr and not (tmp_path / "leak").exists()
+    leaks = [in_run("c", train=["rock/rock.00002.z#2"], validation=[]), in_run("d", train=[], validation=[], train_folds=[5])]
+    for leak, named in zip(leaks, ("rock/rock.00002.a", "such as 5")):
+        refused = run("average.py", a, leak, "--out", tmp_path / "leak")
+        assert refused.returncode != 0 and named in refused.stderr and not (tmp_path / "leak").exists()
+    (leaks[0].parent / "split.json").unlink()
+    unknown = made("average.py", a, leaks[0], "--out", tmp_path / "unknown")
+    assert not (unknown / "split.json").exists()
     closer = made("overlap.py", a, "--time-stride", 16, "--out", tmp_path / "closer")
-    assert (closer / "split.json").read_text() == (tmp_path / "a/split.json").read_text()
+    assert json.loads((closer / "split.json").read_text()) == json.loads((tmp_path / "a/split.json").read_text())
 
 
 def test_patches_come_closer_in_frequency_too(tmp_path):

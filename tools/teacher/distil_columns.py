@@ -253,6 +253,8 @@ def main():
     torch.save(heads | {"mean": torch.from_numpy(teacher.mean), "deviation": torch.from_numpy(teacher.deviation)}, args.out / "heads.pt")
     for name in ("config.json", "preprocessor_config.json"):
         shutil.copy(args.init / name, args.out)
+    if (args.init / "split.json").exists():  # what trained INIT has trained OUT
+        shutil.copy(args.init / "split.json", args.out)
 
 
 main()

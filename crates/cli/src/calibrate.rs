@@ -85,12 +85,17 @@ pub fn run(args: &Args) -> Result<Outcome> {
         bail!("{} exists already; name a new directory", args.out.display());
     }
     let folder = resolve(&args.model)?;
+    let own_split = split_of(&folder)?;
     let split = match &args.split {
         Some(path) => Split::load(path)?,
-        None => {
-            split_of(&folder)?.context("nothing tells what the model was trained on: give --split FILE")?
-        }
+        None => own_split
+            .clone()
+            .context("nothing tells what the model was trained on: give --split FILE")?,
     };
+    // What is saved beside the new model is what trained it.
+    let own_split = own_split.unwrap_or_else(|| split.clone());
+    own_split.check_unheard(&split.validation)?;
+    own_split.check_unheard_noise(&split.validation_folds)?;
     check_apart(
         &[("--speech", &args.speech), ("--music", &args.music)],
         &[
@@ -155,7 +160,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     apply_temperature(&mut model, fitted.temperature);
     model.verdict = Some(rules);
     model.save(&args.out, Stored::F32)?;
-    split.save(&args.out.join(SPLIT))?;
+    own_split.save(&args.out.join(SPLIT))?;
     eprintln!("written to {}", args.out.display());
     Ok(Outcome::AllWell)
 }
@@ -267,7 +272,7 @@ impl Ear<'_> {
 type Named<'a> = (&'a str, &'a Vec<PathBuf>);
 
 /// Checks that no file is both learnt from and tried on: figures of sounds "that had no part in the fit" would be none.
-fn check_apart(learnt: &[Named<'_>], tried: &[Named<'_>]) -> Result<()> {
+fn check_apart<'a>(learnt: &[Named<'a>], tried: &[Named<'a>]) -> Result<()> {
     let files = |folders: &[PathBuf]| -> Result<BTreeSet<PathBuf>> {
         // Folders that were left out hold nothing, which is no error here.
         let found = if folders.is_empty() {
@@ -281,10 +286,16 @@ fn check_apart(learnt: &[Named<'_>], tried: &[Named<'_>]) -> Result<()> {
         };
         Ok(found.iter().filter_map(path).collect())
     };
-    for (fit, heard) in learnt {
-        let heard = files(heard)?;
-        for (trial, unheard) in tried {
-            let both: Vec<PathBuf> = files(unheard)?.intersection(&heard).cloned().collect();
+    let found = |named: &[Named<'a>]| -> Result<Vec<(&'a str, BTreeSet<PathBuf>)>> {
+        named
+            .iter()
+            .map(|(option, folders)| Ok((*option, files(folders)?)))
+            .collect()
+    };
+    let tried = found(tried)?;
+    for (fit, heard) in found(learnt)? {
+        for (trial, unheard) in &tried {
+            let both: Vec<&PathBuf> = unheard.intersection(&heard).collect();
             if let Some(first) = both.first() {
                 bail!(
                     "{} sound files are in a folder of {fit} and in one of {trial}, such as {}: what is learnt from cannot be tried on",

@@ -111,7 +111,7 @@ impl Args {
         let count = self.trained()?.map_or(0, |split| split.count_heard(songs));
         Ok(match count {
             0 => String::new(),
-            count => format!(" ({count} of them trained the model: --split judges by the others)"),
+            count => format!(" ({count} of them trained the model)"),
         })
     }
 
@@ -258,9 +258,12 @@ fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<(Vec<Evaluation
     let (songs, folds, of) = match (args.protocol(), args.splits()?) {
         (Some(protocol), Some((split, trained))) => {
             if let Err(error) = split.check(&data) {
-                bail!(
-                    "{error}. To judge by other songs than those of the training, leave --protocol and --split out"
-                );
+                let advice = if split.lacking(&data).is_empty() {
+                    ""
+                } else {
+                    ". To judge by other songs than those of the training, leave --protocol and --split out"
+                };
+                bail!("{error}{advice}");
             }
             let (songs, folds) = protocol.material(&split, &trained)?;
             (
@@ -354,7 +357,11 @@ fn judge_songs(args: &Args, classifier: &Classifier, folder: &Path) -> Result<Ev
 
 /// Songs that the split does not know are not judged by: nobody can say whether they trained the model.
 fn say_what_is_left_out(folder: &Path, ids: &[String], split: &Split) {
-    let sides = split.train.iter().chain(&split.validation);
+    let sides = split
+        .train
+        .iter()
+        .chain(&split.validation)
+        .chain(&split.before.songs);
     let known: BTreeSet<&str> = sides.map(|id| recording(id)).collect();
     let unknown: Vec<&String> = ids.iter().filter(|id| !known.contains(recording(id))).collect();
     if let Some(first) = unknown.first() {

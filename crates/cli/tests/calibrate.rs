@@ -68,6 +68,15 @@ fn a_calibrated_model_says_what_it_is_worth_and_what_is_no_music() {
             && stderr.contains("6 sound files are in a folder of --speech and in one of --unheard-music"),
         "{stderr}"
     );
+    // Another split, by which the songs that trained the model would be its judges.
+    let swapped = fs::read_to_string(at("run/split.json"))
+        .unwrap()
+        .replace("\"validation\"", "x")
+        .replace("\"train\"", "\"validation\"")
+        .replace('x', "\"train\"");
+    fs::write(at("swapped.json"), swapped).unwrap();
+    let (code, _, stderr) = run(calibrate("leak").arg("--split").arg(at("swapped.json")));
+    assert!(code == 2 && stderr.contains("trained this model"), "{stderr}");
     let said = ok(&mut calibrate("calibrated"));
     let temperature: f32 = said
         .strip_prefix("temperature ")

@@ -81,6 +81,11 @@ impl Confusion {
             .collect()
     }
 
+    /// Of each class, whether there is any of it.
+    pub fn supported(&self) -> Vec<bool> {
+        self.classes().iter().map(|class| class.support > 0.0).collect()
+    }
+
     /// Mean F1 of these classes, be they there or not; 0 of none. With [`Confusion::present`] of a whole, figures of its parts
     /// are means of the same classes.
     pub fn macro_f1_of(&self, classes: &[bool]) -> f64 {
@@ -155,6 +160,18 @@ pub fn calibration_error(bins: &[CalibrationBin]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A class that is not there, told once, is one more to be bad at by scikit-learn's mean, and of no account where only those
+    /// count that are there.
+    #[test]
+    fn a_class_that_is_not_there_may_be_left_out() {
+        let told = |answers: [usize; 4]| Confusion::new(3, &[0, 0, 1, 1], &answers);
+        let (some, more) = (told([0, 0, 1, 0]), told([0, 0, 1, 2]));
+        assert_eq!(some.supported(), [true, true, false]);
+        assert_eq!(more.supported(), some.supported());
+        assert!(more.macro_f1() < some.macro_f1());
+        assert!(more.macro_f1_of(&more.supported()) > some.macro_f1_of(&some.supported()));
+    }
 
     #[test]
     fn figures_of_a_case_done_by_hand() {

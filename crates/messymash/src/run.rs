@@ -385,9 +385,14 @@ pub fn split_of_bundled() -> Result<Split> {
 /// Those of [`Split::load`].
 pub fn split_of(model: &Path) -> Result<Option<Split>> {
     let absolute = std::path::absolute(model).map_err(Error::io(model))?;
-    let of_run = absolute.parent().filter(|run| run.join(CONFIG).is_file());
-    [Some(&*absolute), of_run]
+    // A link to a run's best/ has no run around it, what it leads to has.
+    let real = fs::canonicalize(model).unwrap_or_else(|_| absolute.clone());
+    [&absolute, &real]
         .into_iter()
+        .flat_map(|model| {
+            let of_run = model.parent().filter(|run| run.join(CONFIG).is_file());
+            [Some(&**model), of_run]
+        })
         .flatten()
         .map(|folder| folder.join(SPLIT))
         .find(|path| path.is_file())

@@ -106,6 +106,14 @@ pub fn train(
         Some(before) => Split::by_song_after(before, &dataset, fraction, folds, seed)?,
         None => Split::by_song(&dataset, fraction, folds, seed)?,
     };
+    let all_heard = |before: &Split| before.count_heard(songs_of(&split)) == dataset.songs.len();
+    if fraction > 0.0 && split.validation.is_empty() && before.as_ref().is_some_and(all_heard) {
+        return Err(Error::Config(
+            "every song of the data trained the model that init names, so none can judge: give songs that it has not heard, or set \
+             validation.fraction = 0 to judge by training songs"
+                .into(),
+        ));
+    }
     let teacher = config.load_teacher()?.map(Arc::new);
     let model = config.first_model(labels(teacher.as_deref(), &dataset))?;
     let loaders = Loaders::new(config, &model, teacher, (&dataset, &split))?;
@@ -118,20 +126,8 @@ pub fn train(
     })?;
     on_event(TrainEvent::Note(inventory.to_string()))?;
     inventory.check()?;
-    if let Some(before) = &before {
-        let songs = || split.train.iter().chain(&split.validation).map(String::as_str);
-        on_event(TrainEvent::Note(format!(
-            "{} of the {} songs trained the model that init names: none of them judges this one",
-            before.count_heard(songs()),
-            songs().count()
-        )))?;
-    }
-    let unjudged = split.unjudged(&dataset);
-    if !unjudged.is_empty() {
-        on_event(TrainEvent::Note(format!(
-            "too few songs of {} to keep any from training: the validation says nothing of these genres",
-            unjudged.join(", ")
-        )))?;
+    for note in notes_of_split(config, before.as_ref(), &split, &dataset) {
+        on_event(TrainEvent::Note(note))?;
     }
     for note in &model.notes {
         on_event(TrainEvent::Note(note.clone()))?;
@@ -141,6 +137,45 @@ pub fn train(
     let average = config.average(model.ast.weights());
     let state = TrainState::default();
     Trainer::new((run, state), config, (model, optimizer, average), loaders).train(on_event)
+}
+
+fn songs_of(split: &Split) -> impl Iterator<Item = &str> {
+    split.train.iter().chain(&split.validation).map(String::as_str)
+}
+
+/// What there is to know about who judges a training.
+fn notes_of_split(
+    config: &TrainConfig,
+    before: Option<&Split>,
+    split: &Split,
+    dataset: &MessyMashup,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    match before {
+        Some(before) => {
+            let heard = before.count_heard(songs_of(split));
+            let judged = match (heard, split.validation.is_empty()) {
+                (0, _) => "",
+                (_, true) => ", and training songs judge: the validation flatters",
+                (_, false) => "; they do not judge this one",
+            };
+            let songs = dataset.songs.len();
+            notes.push(format!("the model that init names was trained on {heard} of the {songs} songs{judged}"));
+        }
+        None if config.init.is_some() => notes.push(
+            "nothing tells what trained the model that init names: if it has heard these songs, the validation flatters".into(),
+        ),
+        None => {}
+    }
+    let unjudged = split.unjudged(dataset);
+    if !unjudged.is_empty() {
+        notes.push(format!(
+            "no song of {} is kept from training (there are too few, or the model that init names has heard them): the validation says \
+             nothing of these genres",
+            unjudged.join(", ")
+        ));
+    }
+    notes
 }
 
 /// Continues a run where its `last/` stands: from there on it is the uninterrupted run, bit for bit, on a machine of the same
@@ -498,12 +533,7 @@ impl<'a> Trainer<'a> {
         let pairs = items.iter().map(|item| (item.truth, item.predicted(), 1.0));
         let confusion = metrics::Confusion::weighted(labels.len(), pairs);
         // Of the genres that are there: one that is not, told once by mistake, would change what the mean is of, and which epoch is best.
-        let there: Vec<bool> = confusion
-            .classes()
-            .iter()
-            .map(|class| class.support > 0.0)
-            .collect();
-        let macro_f1 = confusion.macro_f1_of(&there);
+        let macro_f1 = confusion.macro_f1_of(&confusion.supported());
         let by_genre: BTreeMap<&String, f64> = labels
             .iter()
             .zip(confusion.classes())

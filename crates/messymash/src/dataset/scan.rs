@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use super::{DatasetOptions, Lines, Mashup, MessyMashup, NoiseClip, Song, Stem, Table, test_set};
+use super::{DatasetOptions, Mashup, MessyMashup, NoiseClip, Song, Stem, Table, test_set};
 use crate::error::first_five;
 use crate::{Error, Result};
 
@@ -283,7 +283,14 @@ fn read_esc50(folder: &Path, options: &DatasetOptions, data: &mut MessyMashup) -
     let [name_column, fold_column] = columns(&table, &headers, ["filename", "fold"])?;
     let mut missing = Vec::new();
     for row in reader.records() {
-        let row = row.map_err(|error| row_error(&table, &mut lines, &error))?;
+        let row = match row.map_err(|error| lines.error(&table, &error)) {
+            Ok(row) => row,
+            Err(Error::Dataset { path, message }) if options.list_faults => {
+                data.faults.push((path, message));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let line = lines.of(row.position());
         let name = stem_name(Path::new(row.get(name_column).unwrap_or_default()));
         let fold = row
@@ -497,21 +504,6 @@ pub(super) fn dataset(path: &Path, message: String) -> Error {
 
 pub(super) fn csv_error(table: &Path) -> impl Fn(csv::Error) -> Error {
     move |error| dataset(table, format!("is not a readable table: {error}"))
-}
-
-/// A row that cannot be read, with the line that it is in, which the reader does not know (see [`Lines`]).
-pub(super) fn row_error(table: &Path, lines: &mut Lines<'_>, error: &csv::Error) -> Error {
-    let line = lines.of(error.position());
-    let what = match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => {
-            format!("{len} fields, where the header has {expected_len}")
-        }
-        csv::ErrorKind::Utf8 { .. } => "no text in UTF-8".into(),
-        _ => error.to_string(),
-    };
-    dataset(table, format!("is not a readable table: line {line} has {what}"))
 }
 
 #[cfg(test)]

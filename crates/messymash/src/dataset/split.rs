@@ -160,9 +160,13 @@ impl Split {
         let heard_folds: BTreeSet<u32> = before.into_iter().flat_map(Split::heard_folds).collect();
         if let Some(fold) = validation_folds.iter().find(|fold| heard_folds.contains(fold)) {
             let unheard: Vec<&u32> = folds.difference(&heard_folds).collect();
+            let advice = if unheard.is_empty() {
+                "It has heard every fold of this data's noise: give a folder of other noise".to_string()
+            } else {
+                format!("Name folds that it has not heard: {unheard:?}")
+            };
             return Err(Error::Config(format!(
-                "validation.noise_folds names {fold}, but noise of that fold trained the model that init names. Name folds that it \
-                 has not heard: {unheard:?}"
+                "validation.noise_folds names {fold}, but noise of that fold trained the model that init names. {advice}"
             )));
         }
         Ok(Self {
@@ -300,6 +304,12 @@ impl Split {
             .collect()
     }
 
+    /// Songs that the split names and the data lacks.
+    pub fn lacking(&self, data: &MessyMashup) -> Vec<String> {
+        let songs = self.train.iter().chain(&self.validation);
+        songs.filter(|id| data.song(id).is_none()).cloned().collect()
+    }
+
     /// How many of these songs trained the model whose split this is, in whatever excerpt or version.
     pub fn count_heard<'a>(&self, songs: impl IntoIterator<Item = &'a str>) -> usize {
         let heard = self.recordings();
@@ -327,13 +337,7 @@ impl Split {
     /// [`Error::Config`] where the data lacks songs that the split names (the first five are named), or where a
     /// recording or a noise fold is on both sides.
     pub fn check(&self, data: &MessyMashup) -> Result<()> {
-        let unknown: Vec<String> = self
-            .train
-            .iter()
-            .chain(&self.validation)
-            .filter(|id| data.song(id).is_none())
-            .cloned()
-            .collect();
+        let unknown = self.lacking(data);
         if !unknown.is_empty() {
             return Err(Error::Config(format!(
                 "the split names {} song(s) that the data lacks: {}. Give the data roots that it was made of",
@@ -354,7 +358,7 @@ impl Split {
             .collect();
         if !shared.is_empty() {
             return Err(Error::Config(format!(
-                "the split has {} validation song(s) in training too: {}. Make a new split",
+                "the split has {} validation song(s) that trained the model, or the one that it began from: {}. Make a new split",
                 shared.len(),
                 first_five(&shared)
             )));
@@ -364,7 +368,7 @@ impl Split {
             .find(|fold| self.validation_folds.contains(fold))
         {
             return Err(Error::Config(format!(
-                "the split has noise fold {fold} on both sides; make a new split"
+                "the split has noise fold {fold} in validation, which trained the model, or the one that it began from; make a new split"
             )));
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// The largest table that is read, bytes: ten thousand times the competition's.
+/// The largest table that is read, bytes: hundreds of times the competition's.
 const MOST: u64 = 64 << 20;
 
 /// A table in memory.
@@ -71,6 +71,22 @@ impl Lines<'_> {
             self.at += 1;
         }
         self.line
+    }
+
+    /// What to say of a row of this table that cannot be read: with the line that it is in, which the reader does not know.
+    pub(crate) fn error(&mut self, table: &Path, error: &csv::Error) -> Error {
+        let line = self.of(error.position());
+        let what = match error.kind() {
+            csv::ErrorKind::UnequalLengths {
+                expected_len, len, ..
+            } => format!("{len} fields, where the header has {expected_len}"),
+            csv::ErrorKind::Utf8 { .. } => "no text in UTF-8".into(),
+            _ => error.to_string(),
+        };
+        Error::Dataset {
+            path: table.to_path_buf(),
+            message: format!("is not a readable table: line {line} has {what}"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::scan::{self, columns, csv_error, dataset, row_error};
+use super::scan::{self, columns, csv_error, dataset};
 use super::{Mashup, Table};
 use crate::error::first_five;
 use crate::{Error, Result};
@@ -84,7 +84,7 @@ pub(super) fn read_table(table: &Path, mashups: &mut Vec<Mashup>) -> Result<()> 
     let headers = reader.headers().map_err(csv_error(table))?.clone();
     let [id_column, name_column] = columns(table, &headers, ["id", "filename"])?;
     for row in reader.records() {
-        let row = row.map_err(|error| row_error(table, &mut lines, &error))?;
+        let row = row.map_err(|error| lines.error(table, &error))?;
         let name = row.get(name_column).unwrap_or_default().trim().replace('\\', "/");
         let direct = folder.join(&name);
         let below = folder.join("mashups").join(&name);

@@ -50,7 +50,7 @@ impl Expected {
         let mut lines: HashMap<String, u64> = HashMap::new();
         let mut ids = Vec::new();
         for row in table.records() {
-            let row = row.map_err(unreadable)?;
+            let row = row.map_err(|error| places.error(path, &error))?;
             let (id, line) = (row[0].to_string(), places.of(row.position()));
             if id.is_empty() {
                 return Err(wrong(format!("line {line} has no id")));

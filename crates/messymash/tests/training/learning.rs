@@ -169,7 +169,38 @@ fn what_trained_the_model_that_a_run_begins_from_does_not_judge_it() {
     world.train("second", &mut note).unwrap();
     let second = Split::load(&world.path("second/split.json")).unwrap();
     assert_eq!(second.validation, first.validation);
-    assert!(notes.contains("6 of the 8 songs trained the model"), "{notes}");
+    assert!(
+        notes.contains("trained on 6 of the 8 songs; they do not judge"),
+        "{notes}"
+    );
+
+    // All heard: nobody is left to judge, unless training songs shall.
+    begin(&world.path("second/best"), rest);
+    let link = world.path("link");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(world.path("second/best"), &link).unwrap();
+    #[cfg(unix)]
+    begin(&link, rest);
+    let data = world.path("data/genres_stems");
+    for song in &first.validation {
+        fs::remove_dir_all(data.join(song)).unwrap();
+    }
+    let error = world.train("third", &mut listen).unwrap_err().to_string();
+    assert!(error.contains("every song of the data trained"), "{error}");
+    let mut config = world.config();
+    (config.validation.fraction, config.epochs) = (0.0, 1);
+    let mut notes = String::new();
+    let mut note = |event| {
+        if let TrainEvent::Note(note) = event {
+            notes += &note;
+        }
+        Ok(())
+    };
+    train(&config, &[world.path("data")], &world.path("all"), &mut note).unwrap();
+    assert!(
+        notes.contains("6 of the 6 songs, and training songs judge"),
+        "{notes}"
+    );
 
     // The model that comes with the library has heard noise of fold 5.
     begin(Path::new("bundled"), rest);
