@@ -69,7 +69,7 @@ impl Split {
 
     /// The same for a training that begins from a model which was trained with the split `before`: no recording and no noise that
     /// trained it judges. Recordings that judged it come first among those that judge now, then those that it does not know; where a
-    /// genre has too few of both, fewer judge. What had trained it is kept in [`Split::before`], so that nobody calls it unheard later.
+    /// genre has too few of both, fewer judge, and in the end none ([`Split::judged`] tells who does then). What had trained it is kept in [`Split::before`], so that nobody calls it unheard later.
     ///
     /// # Errors
     /// As [`Split::by_song`], and [`Error::Config`] where one of the folds trained that model.
