@@ -5,14 +5,14 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use messymash::audio::AudioLimits;
 use messymash::checkpoint::resolve;
 use messymash::dataset::{Split, recording};
 use messymash::evaluate::{
-    Evaluation, Interval, Measures, Protocol, evaluate_mashups, evaluate_songs, evaluate_whole, loss_by_mess,
-    songs_in,
+    Evaluation, Interval, Judges, Measures, Protocol, evaluate_mashups, evaluate_songs, evaluate_whole,
+    loss_by_mess,
 };
 use messymash::remix::{RemixOptions, Remixer};
 use messymash::report::{self, Mistake};
@@ -106,15 +106,6 @@ impl Args {
             .unwrap_or_else(|| Path::new("evaluation").join(question))
     }
 
-    /// " (3 of them trained the model)", where that is known and any did.
-    fn of_them_heard<'a>(&self, songs: impl IntoIterator<Item = &'a str>) -> Result<String> {
-        let count = self.trained()?.map_or(0, |split| split.count_heard(songs));
-        Ok(match count {
-            0 => String::new(),
-            count => format!(" ({count} of them trained the model)"),
-        })
-    }
-
     /// The protocol asked for, by its name or by the side of a split; `None` for all songs and all noise.
     fn protocol(&self) -> Option<Protocol> {
         match (self.protocol, self.side) {
@@ -134,18 +125,10 @@ impl Args {
         Ok(split_of(&resolve(model)?)?)
     }
 
-    /// The split to judge by, and the one that the model was trained with.
-    fn splits(&self) -> Result<Option<(Split, Split)>> {
+    /// What judges the model.
+    fn judges(&self) -> Result<Judges> {
         let given = self.split.as_deref().map(Split::load).transpose()?;
-        let trained = self.trained()?;
-        match (given, trained) {
-            (None, _) if self.protocol.is_none() => Ok(None),
-            (Some(given), Some(trained)) => Ok(Some((given, trained))),
-            (Some(only), None) | (None, Some(only)) => Ok(Some((only.clone(), only))),
-            (None, None) => bail!(
-                "nothing tells what this model was trained on: give the split.json of its training run with --split"
-            ),
-        }
+        Ok(Judges::new(self.protocol(), given, self.trained()?)?)
     }
 }
 
@@ -255,31 +238,8 @@ fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<(Vec<Evaluation
         Some(path) => TrainConfig::load(path)?.remix,
         None => RemixOptions::default(),
     };
-    let (songs, folds, of) = match (args.protocol(), args.splits()?) {
-        (Some(protocol), Some((split, trained))) => {
-            if let Err(error) = split.check(&data) {
-                let advice = if split.lacking(&data).is_empty() {
-                    ""
-                } else {
-                    ". To judge by other songs than those of the training, leave --protocol and --split out"
-                };
-                bail!("{error}{advice}");
-            }
-            let (songs, folds) = protocol.material(&split, &trained)?;
-            (
-                songs.to_vec(),
-                folds.to_vec(),
-                protocol.material_name().to_string(),
-            )
-        }
-        _ => {
-            let all = Split::everything(&data);
-            let heard = args.of_them_heard(all.train.iter().map(String::as_str))?;
-            let of = format!("all {} songs{heard}", all.train.len());
-            (all.train, all.train_folds, of)
-        }
-    };
-    let remixer = Remixer::new(&data, &songs, &folds, recipe)?;
+    let material = args.judges()?.of_data(&data)?;
+    let remixer = Remixer::new(&data, &material.songs, &material.folds, recipe)?;
     make_folder(&args.out())?;
     let by_name = args.protocol.and(args.protocol());
     let count = args
@@ -291,7 +251,7 @@ fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<(Vec<Evaluation
         interrupt::check()
     })?;
     progress.finish();
-    messy.title = format!("{} of {of}", messy.title);
+    messy.title = format!("{} of {}", messy.title, material.name);
     let Some(protocol) = by_name else {
         return Ok((vec![messy], remixer));
     };
@@ -305,7 +265,8 @@ fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<(Vec<Evaluation
         .flat_map(|item| &item.songs)
         .map(|song| &song[..])
         .collect();
-    let same: Vec<String> = songs
+    let same: Vec<String> = material
+        .songs
         .into_iter()
         .filter(|song| judged.contains(recording(song)))
         .collect();
@@ -324,48 +285,9 @@ fn judge_mashups(args: &Args, classifier: &Classifier) -> Result<(Vec<Evaluation
 }
 
 fn judge_songs(args: &Args, classifier: &Classifier, folder: &Path) -> Result<Evaluation> {
-    let ids = songs_in(folder)?;
-    let (only, heard): (Option<BTreeSet<String>>, String) = match (args.protocol(), args.splits()?) {
-        (Some(protocol), Some((split, trained))) => {
-            let (songs, _) = protocol.material(&split, &trained)?;
-            say_what_is_left_out(folder, &ids, &split);
-            let only = songs.iter().map(|id| recording(id).to_string()).collect();
-            (Some(only), String::new())
-        }
-        _ => (None, args.of_them_heard(ids.iter().map(String::as_str))?),
-    };
-    let options = args.windows.options(AudioLimits::default())?;
-    make_folder(&args.out())?;
-    let mut progress = Progress::new(0);
-    let mut evaluation = evaluate_songs(classifier, &options, folder, only.as_ref(), &mut |done, total| {
-        progress.set_total(total);
-        progress.set(done, "songs");
-        interrupt::check()
-    })?;
-    progress.finish();
-    evaluation.title += &heard;
-    if only.is_some() {
-        let of = if args.side == Side::Train {
-            "trained on"
-        } else {
-            "never heard in training"
-        };
-        evaluation.title = format!("{} {of}", evaluation.title);
-    }
-    Ok(evaluation)
-}
-
-/// Songs that the split does not know are not judged by: nobody can say whether they trained the model.
-fn say_what_is_left_out(folder: &Path, ids: &[String], split: &Split) {
-    let sides = split
-        .train
-        .iter()
-        .chain(&split.validation)
-        .chain(&split.before.songs);
-    let known: BTreeSet<&str> = sides.map(|id| recording(id)).collect();
-    let unknown: Vec<&String> = ids.iter().filter(|id| !known.contains(recording(id))).collect();
-    if let Some(first) = unknown.first() {
-        let (count, folder) = (unknown.len(), folder.display());
+    let songs = args.judges()?.of_songs(folder)?;
+    if let Some(first) = songs.unknown.first() {
+        let (count, folder) = (songs.unknown.len(), folder.display());
         eprintln!(
             "{}",
             printable(&format!(
@@ -373,6 +295,18 @@ fn say_what_is_left_out(folder: &Path, ids: &[String], split: &Split) {
             ))
         );
     }
+    let options = args.windows.options(AudioLimits::default())?;
+    make_folder(&args.out())?;
+    let mut progress = Progress::new(0);
+    let only = songs.only.as_ref();
+    let mut evaluation = evaluate_songs(classifier, &options, folder, only, &mut |done, total| {
+        progress.set_total(total);
+        progress.set(done, "songs");
+        interrupt::check()
+    })?;
+    progress.finish();
+    evaluation.title += &songs.name;
+    Ok(evaluation)
 }
 
 /// Before the work: a folder that cannot be made must not cost an evaluation.

@@ -23,7 +23,7 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Tells the genre of messy audio, and trains the model that can.
 ///
@@ -62,7 +62,10 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let mut command = taking_negative_numbers(Cli::command());
+    let cli = Cli::from_arg_matches(&command.get_matches_mut())
+        .unwrap_or_else(|error| error.format(&mut command).exit());
+    let result = match cli.command {
         Command::Classify(args) => classify::run(&args),
         Command::Dataset(args) => dataset::run(&args),
         Command::Train(args) => train::run(&args),
@@ -93,6 +96,22 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// `--hop -3` is a value that is wrong, which the option itself says best, and no unknown option `-3`. A folder is hardly called so.
+fn taking_negative_numbers(command: clap::Command) -> clap::Command {
+    let path = clap::value_parser!(std::path::PathBuf).type_id();
+    command
+        .mut_args(|arg| {
+            let option = arg.get_action().takes_values() && !arg.is_positional();
+            let number = option && arg.get_value_parser().type_id() != path;
+            if number {
+                arg.allow_negative_numbers(true)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(taking_negative_numbers)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -204,6 +204,11 @@ fn what_cannot_start_says_why_and_ends_with_2() {
         (vec!["classify", song, "--format", "xml"], "invalid value"),
         (vec!["classify", song, "--top", "0"], "invalid value"),
         (vec!["classify", song, "--hop", "0"], "hop is 0"),
+        (vec!["classify", song, "--hop", "-3"], "hop is -3"),
+        (
+            vec!["evaluate", "--seed", "-3"],
+            "invalid value '-3' for '--seed <S>'",
+        ),
         (
             vec!["classify", song, "--model", "/no/such/model"],
             "no such model directory",

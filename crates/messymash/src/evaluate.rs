@@ -3,6 +3,7 @@
 mod bootstrap;
 mod interval;
 mod judge;
+mod judges;
 mod protocol;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use bootstrap::Bootstrap;
 pub use interval::{Interval, loss_by_mess};
 pub use judge::{evaluate_mashups, evaluate_songs, evaluate_whole, songs_in};
+pub use judges::{Judges, Material, Whole};
 pub use protocol::Protocol;
 
 use crate::metrics::{

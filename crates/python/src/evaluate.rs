@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use messymash::checkpoint::resolve;
-use messymash::dataset::{MessyMashup, Split};
-use messymash::evaluate::{Evaluation, Measures, Protocol, evaluate_mashups, evaluate_songs};
-use messymash::remix::Remixer;
+use messymash::Result;
+use messymash::dataset::Split;
+use messymash::evaluate::{Evaluation, Judges, Measures, Protocol, evaluate_mashups, evaluate_songs};
+use messymash::remix::{RemixOptions, Remixer};
 use messymash::run::{split_of, split_of_bundled};
-use messymash::{Error, Result};
 use pyo3::prelude::*;
 use serde::Serialize;
 
@@ -35,6 +34,8 @@ pub struct Judging {
 struct Answer {
     measures: Measures,
     evaluation: Evaluation,
+    /// Songs that the split does not know.
+    left_out: Vec<String>,
 }
 
 /// Measures and every answer, JSON.
@@ -47,20 +48,19 @@ pub fn evaluate(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     model.pool.watch(py, progress, |progress| {
-        let evaluation = judge(model, judging, progress)?;
+        let (evaluation, left_out) = judge(model, judging, progress)?;
         let measures = evaluation.measure()?;
-        json(&Answer { measures, evaluation })
+        json(&Answer {
+            measures,
+            evaluation,
+            left_out,
+        })
     })
 }
 
-fn judge(model: &Model, judging: Judging, progress: &mut Progress) -> Result<Evaluation> {
+fn judge(model: &Model, judging: Judging, progress: &mut Progress) -> Result<(Evaluation, Vec<String>)> {
     let hearing = judging.hearing.options()?;
-    if let Some(folder) = &judging.songs {
-        return evaluate_songs(&model.classifier, &hearing, folder, None, &mut |done, total| {
-            progress.set(done, total)
-        });
-    }
-    let remix = options(&judging.options)?;
+    let recipe = options(&judging.options)?;
     let protocol = match judging.protocol.as_deref() {
         None => None,
         Some("unseen-songs") => Some(Protocol::UnseenSongs),
@@ -68,46 +68,42 @@ fn judge(model: &Model, judging: Judging, progress: &mut Progress) -> Result<Eva
         Some(other) => return Err(unknown("protocol", other, "unseen-songs, new-mashups")),
     };
     let split = judging.split.as_deref().map(Split::load).transpose()?;
-    let data = judging.data.open()?;
-    let (songs, folds) = match protocol {
-        None => {
-            let all = Split::everything(&data);
-            (all.train, all.train_folds)
-        }
-        Some(protocol) => material(model, &data, protocol, split)?,
+    let trained = match &model.path {
+        None => Some(split_of_bundled()?),
+        Some(path) => split_of(path)?,
     };
+    let judges = Judges::new(protocol, split, trained)?;
+    if let Some(folder) = &judging.songs {
+        let songs = judges.of_songs(folder)?;
+        let only = songs.only.as_ref();
+        let mut evaluation =
+            evaluate_songs(&model.classifier, &hearing, folder, only, &mut |done, total| {
+                progress.set(done, total)
+            })?;
+        evaluation.title += &songs.name;
+        return Ok((evaluation, songs.unknown));
+    }
+    let data = judging.data.open()?;
+    let material = judges.of_data(&data)?;
     let count = judging
         .mashups
         .unwrap_or(protocol.map_or(1000, |_| Protocol::MASHUPS));
-    let remixer = Remixer::new(&data, &songs, &folds, remix)?;
-    evaluate_mashups(
+    let own_recipe = recipe != RemixOptions::default();
+    let remixer = Remixer::new(&data, &material.songs, &material.folds, recipe)?;
+    let mut evaluation = evaluate_mashups(
         &model.classifier,
         &hearing,
         &remixer,
         judging.seed,
         count,
         &mut |done| progress.set(done, count),
-    )
-}
-
-/// The songs and noise folds of a protocol, nothing of which leaks.
-fn material(
-    model: &Model,
-    data: &MessyMashup,
-    protocol: Protocol,
-    given: Option<Split>,
-) -> Result<(Vec<String>, Vec<u32>)> {
-    let trained = match &model.path {
-        None => Some(split_of_bundled()?),
-        Some(path) => split_of(&resolve(path)?)?,
-    };
-    let Some(split) = given.as_ref().or(trained.as_ref()) else {
-        return Err(Error::Config(
-            "nothing tells what this model was trained on: give the split.json of its training run as split="
-                .into(),
-        ));
-    };
-    split.check(data)?;
-    let (songs, folds) = protocol.material(split, trained.as_ref().unwrap_or(split))?;
-    Ok((songs.to_vec(), folds.to_vec()))
+    )?;
+    evaluation.title = format!("{} of {}", evaluation.title, material.name);
+    if let Some(protocol) = protocol {
+        evaluation.title = format!("{}: {}", protocol.name(), evaluation.title);
+    }
+    if own_recipe {
+        evaluation.title += ", recombined with other options";
+    }
+    Ok((evaluation, Vec::new()))
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use messymash::ast::Precision;
 use messymash::audio::AudioLimits;
+use messymash::checkpoint::resolve;
 use messymash::classifier::{ClassifyOptions, ScoreFunction, Tail, Windows, fingerprint};
 use messymash::{Classifier, Error, Result};
 use pyo3::IntoPyObjectExt;
@@ -62,7 +63,7 @@ impl Hearing {
 #[pyclass(frozen, module = "messymash._native")]
 pub struct Model {
     pub classifier: Classifier,
-    /// `None`: the one that comes with the library.
+    /// Where it was loaded from, wherever the process goes then; `None`: the one that comes with the library.
     pub path: Option<PathBuf>,
     pub pool: Pool,
 }
@@ -89,12 +90,19 @@ impl Model {
                 (Some(model), None) => Classifier::from_pretrained(model),
                 (Some(model), Some(precision)) => Classifier::from_pretrained_in(model, precision),
             }?;
-            Ok((classifier, Pool::new(num_threads)?))
+            let path = model
+                .as_deref()
+                .map(|model| {
+                    let folder = resolve(model)?;
+                    std::path::absolute(&folder).map_err(Error::io(&folder))
+                })
+                .transpose()?;
+            Ok((classifier, path, Pool::new(num_threads)?))
         };
-        let (classifier, pool) = py.detach(load).map_err(|error: Error| raised(py, &error))?;
+        let (classifier, path, pool) = py.detach(load).map_err(|error: Error| raised(py, &error))?;
         Ok(Self {
             classifier,
-            path: model,
+            path,
             pool,
         })
     }

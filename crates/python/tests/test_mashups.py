@@ -4,6 +4,7 @@ import itertools
 import json
 import multiprocessing
 import pickle
+import shutil
 import signal
 import sys
 import types
@@ -151,12 +152,53 @@ def test_a_model_is_judged(data, tmp_path):
         split=sides, mashups=4, options={"seconds": 0.5, "noise_counts": [1, 0, 0, 0]},
     )  # fmt: skip
     assert {song for item in judged["evaluation"]["items"] for song in item["songs"]} <= set(split(data, 0.25)["validation"])
+    # A split without a protocol means the same songs; without both, all of them.
+    classifier = Classifier.from_pretrained(model)
+    judged = messymash.evaluate(classifier, data, split=sides, mashups=4, options=SHORT)["evaluation"]
+    assert {song for item in judged["items"] for song in item["songs"]} <= set(split(data, 0.25)["validation"])
+    assert "of unheard songs, unheard noise" in judged["title"]
+    title = messymash.evaluate(classifier, data, mashups=2, options=SHORT)["evaluation"]["title"]
+    assert "of all" in title, title
+    # A split by which what trained the model would judge it.
+    (model / "split.json").write_text(sides.read_text())
+    own = json.loads(sides.read_text())
+    sides.write_text(json.dumps(own | {"train": own["validation"], "validation": own["train"]}))
+    with pytest.raises(messymash.ConfigError, match="trained this model"):
+        messymash.evaluate(classifier, data, split=sides, mashups=2, options=SHORT)
+
+
+def test_whole_songs_are_judged_by_and_those_of_the_training_only_if_asked_for(tmp_path):
     songs = tmp_path / "songs/rock"
     songs.mkdir(parents=True)
-    (songs / "a.wav").write_bytes((GOLDEN / "features/noise.wav").read_bytes())
-    judged = messymash.evaluate(Classifier(), songs=tmp_path / "songs")
-    (item,) = judged["evaluation"]["items"]
-    assert judged["evaluation"]["labels"][item["truth"]] == "rock"
+    for name in ("a.wav", "b.wav", "c.wav"):
+        (songs / name).write_bytes((GOLDEN / "features/noise.wav").read_bytes())
+    model = tmp_path / "model"
+    shutil.copytree(ROOT / "models/default", model)
+    own = {"seed": 1, "train": ["rock/a"], "validation": ["rock/b"], "train_folds": [1], "validation_folds": [2]}
+    (model / "split.json").write_text(json.dumps(own))
+    classifier = Classifier.from_pretrained(model)
+
+    def judged(**by):
+        evaluation = messymash.evaluate(classifier, songs=tmp_path / "songs", **by)["evaluation"]
+        assert {evaluation["labels"][item["truth"]] for item in evaluation["items"]} == {"rock"}
+        return [item["name"] for item in evaluation["items"]], evaluation["title"]
+
+    names, title = judged()
+    assert names == ["rock/a", "rock/b", "rock/c"] and "1 of them trained the model" in title
+    for by, of in (
+        ({"protocol": "unseen-songs"}, "rock/b"),
+        ({"split": model / "split.json"}, "rock/b"),
+        ({"protocol": "new-mashups"}, "rock/a"),
+    ):
+        with pytest.warns(UserWarning, match="1 songs in .* are not in the split and are left out, such as rock/c"):
+            assert judged(**by)[0] == [of]
+    # A split that takes what trained this model for unheard.
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(own | {"train": ["rock/b"], "validation": ["rock/a"]}))
+    with pytest.raises(messymash.ConfigError, match="rock/a"):
+        judged(split=other)
+    with pytest.raises(messymash.ConfigError, match="one of the two"):
+        messymash.evaluate(classifier, tmp_path, songs=tmp_path / "songs")
 
 
 @pytest.mark.parametrize(

@@ -36,13 +36,12 @@ impl Protocol {
         }
     }
 
-    /// The songs and the noise folds to judge by, out of `split`. `trained` is the split that the model was trained with; the two
-    /// may be one.
+    /// The songs to judge by, out of `split`. `trained` is the split that the model was trained with; the two may be one.
     ///
     /// # Errors
-    /// [`Error::Config`] where a song or a noise fold that has to be unheard trained the model, where songs that are to be
-    /// training songs did not train it (the first five are named), or where there is no song.
-    pub fn material<'a>(self, split: &'a Split, trained: &Split) -> Result<(&'a [String], &'a [u32])> {
+    /// [`Error::Config`] where a song that has to be unheard trained the model, where songs that are to be training songs did not
+    /// train it (the first five are named), or where there is no song.
+    pub fn songs<'a>(self, split: &'a Split, trained: &Split) -> Result<&'a [String]> {
         let songs = match self {
             Protocol::UnseenSongs => {
                 trained.check_unheard(&split.validation)?;
@@ -53,17 +52,26 @@ impl Protocol {
                 &split.train
             }
         };
-        trained.check_unheard_noise(&split.validation_folds)?;
         if songs.is_empty() {
             let message = match self {
                 Protocol::UnseenSongs => {
-                    "the split keeps no song from training; judge by training songs (--protocol new-mashups or --side \
-                     train), or train with validation.fraction above 0"
+                    "the split keeps no song from training; judge by training songs (protocol new-mashups), or train with \
+                     validation.fraction above 0"
                 }
                 Protocol::NewMashups => "the split has no training song",
             };
             return Err(Error::Config(message.into()));
         }
+        Ok(songs)
+    }
+
+    /// The songs and the noise folds to judge by, as [`songs`](Self::songs).
+    ///
+    /// # Errors
+    /// As of [`songs`](Self::songs), and [`Error::Config`] where a noise fold trained the model.
+    pub fn material<'a>(self, split: &'a Split, trained: &Split) -> Result<(&'a [String], &'a [u32])> {
+        let songs = self.songs(split, trained)?;
+        trained.check_unheard_noise(&split.validation_folds)?;
         Ok((songs, &split.validation_folds))
     }
 }
