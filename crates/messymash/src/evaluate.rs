@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bootstrap::Bootstrap;
 pub use interval::{Interval, loss_by_mess};
-pub use judge::{evaluate_mashups, evaluate_songs, evaluate_whole, songs_in};
+pub use judge::{evaluate_mashups, evaluate_songs, evaluate_whole};
 pub use judges::{Judges, Material, Whole};
 pub use protocol::Protocol;
 

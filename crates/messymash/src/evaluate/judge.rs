@@ -196,7 +196,7 @@ pub fn evaluate_songs(
 ///
 /// # Errors
 /// [`Error::Io`] if a folder cannot be read.
-pub fn songs_in(folder: &Path) -> Result<Vec<String>> {
+pub(super) fn songs_in(folder: &Path) -> Result<Vec<String>> {
     Ok(labelled_songs(folder)?.iter().map(|song| song.id()).collect())
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Protocol, songs_in};
+use super::Protocol;
+use super::judge::songs_in;
 use crate::dataset::{MessyMashup, Split, recording};
 use crate::{Error, Result};
 
